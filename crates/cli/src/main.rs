@@ -1,0 +1,2 @@
+//! logline.
+fn main() {}

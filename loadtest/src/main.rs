@@ -1,0 +1,2 @@
+//! logline-loadtest.
+fn main() {}
