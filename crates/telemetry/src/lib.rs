@@ -96,7 +96,11 @@ pub fn init(config: &Config) -> Result<Guard, Error> {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => lines.compact().with_target(false).boxed(),
     };
-    let provider = config.otlp_endpoint.as_deref().map(|endpoint| tracer_provider(endpoint, &config.service)).transpose()?;
+    let provider = config
+        .otlp_endpoint
+        .as_deref()
+        .map(|endpoint| tracer_provider(endpoint, &config.service))
+        .transpose()?;
     let traces = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("logline"))
@@ -104,7 +108,9 @@ pub fn init(config: &Config) -> Result<Guard, Error> {
             .with_threads(false)
             .with_tracked_inactivity(false)
             // The exporter's own HTTP client must not trace itself.
-            .with_filter(EnvFilter::new("info,hyper=off,reqwest=off,opentelemetry=off"))
+            .with_filter(EnvFilter::new(
+                "info,hyper=off,reqwest=off,opentelemetry=off",
+            ))
     });
     tracing_subscriber::registry()
         .with(traces)
@@ -121,7 +127,18 @@ fn tracer_provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, E
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
         .with_headers(std::collections::HashMap::new())
         .build()
-        .map_err(|source| Error::Endpoint { endpoint: endpoint.to_owned(), source })?;
-    let resource = Resource::builder_empty().with_attributes([opentelemetry::KeyValue::new("service.name", service.to_owned())]).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+        .map_err(|source| Error::Endpoint {
+            endpoint: endpoint.to_owned(),
+            source,
+        })?;
+    let resource = Resource::builder_empty()
+        .with_attributes([opentelemetry::KeyValue::new(
+            "service.name",
+            service.to_owned(),
+        )])
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
 }

@@ -5,8 +5,9 @@ use std::{sync::OnceLock, time::Duration};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Upper bounds of the histograms whose names end in `_ms`, in milliseconds: from a sandbox call to a stalled disk.
-const BUCKETS_MS: [f64; 14] =
-    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0, 5_000.0, 30_000.0];
+const BUCKETS_MS: [f64; 14] = [
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0, 5_000.0, 30_000.0,
+];
 
 /// How often samples are folded into buckets where nobody scrapes, so that they do not pile up in memory.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
@@ -29,7 +30,8 @@ pub fn install() {
 fn handle() -> Option<&'static PrometheusHandle> {
     RECORDER
         .get_or_init(|| {
-            let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_ms".to_owned()), &BUCKETS_MS);
+            let builder = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_ms".to_owned()), &BUCKETS_MS);
             let recorder = builder.ok()?.build_recorder();
             let handle = recorder.handle();
             metrics::set_global_recorder(recorder).ok()?;

@@ -13,7 +13,12 @@ pub fn current_traceparent() -> Option<String> {
     let span = context.span();
     let parent = span.span_context();
     parent.is_valid().then(|| {
-        format!("00-{}-{}-{:02x}", parent.trace_id(), parent.span_id(), parent.trace_flags().to_u8())
+        format!(
+            "00-{}-{}-{:02x}",
+            parent.trace_id(),
+            parent.span_id(),
+            parent.trace_flags().to_u8()
+        )
     })
 }
 
@@ -41,9 +46,13 @@ pub fn trace_id(traceparent: &str) -> Option<&str> {
 
 fn parse(traceparent: &str) -> Option<SpanContext> {
     let mut parts = traceparent.split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, digits: usize| {
-        text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        text.len() == digits
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     let shaped = hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
     // Version 00 has exactly four parts; later ones may append more, ff is forbidden.
@@ -68,8 +77,14 @@ mod tests {
 
     #[test]
     fn a_well_formed_traceparent_gives_its_trace_id() {
-        assert_eq!(trace_id(&format!("00-{TRACE}-00f067aa0ba902b7-01")), Some(TRACE));
-        assert_eq!(trace_id(&format!("01-{TRACE}-00f067aa0ba902b7-01-more")), Some(TRACE));
+        assert_eq!(
+            trace_id(&format!("00-{TRACE}-00f067aa0ba902b7-01")),
+            Some(TRACE)
+        );
+        assert_eq!(
+            trace_id(&format!("01-{TRACE}-00f067aa0ba902b7-01-more")),
+            Some(TRACE)
+        );
     }
 
     #[test]
