@@ -1,0 +1,119 @@
+//! The chain of one tenant: a pure function of the messages, their order and times (LED-6, LED-7).
+
+use crate::envelope::Span;
+use crate::hash::Hash;
+use crate::ids::{Position, Principal};
+use crate::sealed::Sealed;
+use crate::time::Timestamp;
+
+const CHAIN_DOMAIN: &[u8] = b"logline-chain-v1\0";
+const GENESIS_DOMAIN: &[u8] = b"logline-genesis-v1\0";
+
+/// Length of what `curr_hash` covers.
+pub const BODY_BYTES: usize = 208;
+
+/// The end of a tenant's chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Position of the last sealed span; 0 before the first.
+    pub position: u64,
+    /// Its `curr_hash`; before the first, the hash of the origin.
+    pub hash: Hash,
+    /// Its `received_at`; before the first, the earliest instant.
+    pub received_at: Timestamp,
+}
+
+impl Head {
+    /// The head of a chain without spans.
+    pub fn genesis(origin: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(GENESIS_DOMAIN).update(origin.as_bytes());
+        Self {
+            position: 0,
+            hash: finish(&hasher),
+            received_at: Timestamp::from_micros(i64::MIN),
+        }
+    }
+
+    /// Gives `span` the next place. `content_hash` is the span's own, which the caller has computed already.
+    ///
+    /// `received_at` is the bus message's time, but at least 1 µs after the predecessor's.
+    ///
+    /// # Panics
+    /// When the chain is full, after 2^53-1 spans.
+    pub fn seal(
+        &mut self,
+        span: Span,
+        content_hash: Hash,
+        published_by: Principal,
+        bus_time: Timestamp,
+    ) -> Sealed {
+        let received_at = bus_time.max(Timestamp::from_micros(
+            self.received_at.as_micros().saturating_add(1),
+        ));
+        let position = Position::new(self.position.saturating_add(1)).unwrap_or(Position::MAX);
+        assert!(
+            position.get() > self.position,
+            "INVARIANT (chain order): positions rise by one"
+        );
+        let mut sealed = Sealed {
+            span,
+            position,
+            received_at,
+            published_by,
+            prev_hash: self.hash,
+            curr_hash: self.hash,
+        };
+        sealed.curr_hash = sealed.expected_hash(content_hash);
+        *self = Self {
+            position: position.get(),
+            hash: sealed.curr_hash,
+            received_at,
+        };
+        sealed
+    }
+}
+
+/// The 208 bytes that `curr_hash` covers: position, `received_at`, previous hash, content hash, signature, key,
+/// hash of the publisher's name; numbers big-endian, what is absent as zero bytes.
+pub fn chain_body(sealed: &Sealed, content_hash: &Hash) -> [u8; BODY_BYTES] {
+    let mut body = [0; BODY_BYTES];
+    let mut rest = body.as_mut_slice();
+    let signature = sealed
+        .span
+        .signature
+        .map_or([0; 64], |signature| *signature.as_bytes());
+    let public_key = sealed
+        .span
+        .public_key
+        .map_or([0; 32], |key| *key.as_bytes());
+    for part in [
+        sealed.position.get().to_be_bytes().as_slice(),
+        &sealed.received_at.as_micros().to_be_bytes(),
+        sealed.prev_hash.as_bytes(),
+        content_hash.as_bytes(),
+        &signature,
+        &public_key,
+        Hash::of(sealed.published_by.as_str().as_bytes()).as_bytes(),
+    ] {
+        let (place, after) = rest.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        rest = after;
+    }
+    body
+}
+
+impl Sealed {
+    /// What `curr_hash` must be for a span with that content.
+    pub fn expected_hash(&self, content_hash: Hash) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(CHAIN_DOMAIN)
+            .update(&chain_body(self, &content_hash));
+        finish(&hasher)
+    }
+}
+
+fn finish(hasher: &blake3::Hasher) -> Hash {
+    Hash::from_bytes(*hasher.finalize().as_bytes())
+}

@@ -1,0 +1,1 @@
+//! One line of a file at a time, for tools that work without a server.
