@@ -1,1 +1,35 @@
-//! logline-ledger.
+//! The ledger: sealed spans in Postgres, append-only, one hash chain per tenant.
+//!
+//! This crate alone speaks SQL and owns `migrations/`. It stores what the projector sealed, answers readers under
+//! row-level security, and recomputes the chain from the stored columns. It never decides what is sealed, never
+//! listens, polls or pings: an idle process sends Postgres nothing.
+//!
+//! Start reading at `migrations/`, then [`Writer::commit`], [`Reader::timeline`], [`Verifier::verify`].
+
+mod actors;
+mod connection;
+mod copy;
+mod error;
+mod identity;
+mod intake;
+mod migrate;
+mod query;
+mod reader;
+mod report;
+mod row;
+mod verifier;
+mod writer;
+
+pub use actors::Actors;
+pub use connection::Config;
+pub use error::{CommitError, Disposition, Error};
+pub use identity::IdentityKey;
+pub use intake::{Digest, StoredOutcome};
+pub use migrate::{MigrateError, Migrated, Provision, Role, RolePassword, migrate};
+pub use query::{AsOf, Cursor, InvalidCursor, Page, Query};
+pub use reader::{Reader, ReaderSession};
+pub use report::{Failure, Part, Report, Scope};
+pub use verifier::Verifier;
+pub use writer::{
+    Batch, Existing, KeyHolder, Latest, Outcome, OutcomeKind, Row, ShardState, Wanted, Writer,
+};

@@ -1,0 +1,87 @@
+//! Connections that are opened when needed, kept, and never spoken to while idle.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::Error;
+
+/// Where Postgres is and how much of it a part may use.
+#[derive(Clone)]
+pub struct Config {
+    /// `postgres://role:password@host:port/database`, as stock clients take it.
+    pub url: String,
+    /// Connections kept at most; each holds a server process.
+    pub connections_max: u32,
+    /// How long a call waits for a connection before it answers [`Error::Unavailable`].
+    pub acquire_timeout: Duration,
+    /// Shown in `pg_stat_activity`.
+    pub application_name: String,
+}
+
+// The URL holds a password.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("connections_max", &self.connections_max)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("application_name", &self.application_name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// What every connection of the system starts with.
+    ///
+    /// Look-ups here always have an index, but a plan cached while a table was small would go on scanning it whole;
+    /// compiling a plan costs more than any query of ours.
+    pub(crate) fn options(&self) -> Result<PgConnectOptions, Error> {
+        let options = PgConnectOptions::from_str(&self.url).map_err(Error::Url)?;
+        Ok(options
+            .application_name(&self.application_name)
+            .options([("enable_seqscan", "off"), ("jit", "off")])
+            .disable_statement_logging())
+    }
+
+    /// A pool that sends nothing of its own: no test before use, no reaper.
+    pub(crate) fn pool(&self) -> Result<PgPool, Error> {
+        Ok(PgPoolOptions::new()
+            .max_connections(self.connections_max)
+            .min_connections(0)
+            .acquire_timeout(self.acquire_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(self.options()?))
+    }
+}
+
+/// Runs a read again while it fails for a lost connection, as often as the pool may hold connections that died with a server:
+/// nothing tests them before use.
+pub(crate) async fn again<T, F, R>(pool: &PgPool, mut read: F) -> Result<T, Error>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<T, Error>>,
+{
+    let mut stale = pool.num_idle();
+    loop {
+        match read().await {
+            Err(Error::Unavailable(error))
+                if stale > 0 && !matches!(error, sqlx::Error::PoolTimedOut) =>
+            {
+                stale -= 1
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The name of the log.
+pub(crate) async fn log_name(pool: &PgPool) -> Result<String, Error> {
+    sqlx::query_scalar("select name from ledger.log")
+        .fetch_optional(pool)
+        .await?
+        .ok_or(Error::NotProvisioned)
+}

@@ -1,0 +1,139 @@
+//! What can go wrong, and what the caller does about it.
+
+use std::error::Error as StdError;
+
+use logline_span::Timestamp;
+
+/// Why a call to the ledger failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address of the database cannot be read.
+    #[error("the database address is not valid")]
+    Url(#[source] sqlx::Error),
+    /// Postgres is away, shutting down, out of connections, or cut the connection.
+    #[error("the ledger is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// Postgres refused the statement: missing migration, missing grant, identity that is not the login's.
+    #[error("the ledger refused the statement")]
+    Refused(#[source] sqlx::Error),
+    /// A stored row is not what the system writes; `logline verify` names it.
+    #[error("position {position} of tenant {tenant} cannot be decoded: column {column}")]
+    Undecodable {
+        /// Whose chain.
+        tenant: String,
+        /// Which row of it.
+        position: i64,
+        /// The first column that does not decode.
+        column: &'static str,
+    },
+    /// `as_of` lies beyond what is sealed, so the answer could still change.
+    #[error("as_of lies beyond what is sealed")]
+    NotYetSealed {
+        /// The latest instant that may be asked for, where anything is sealed at all.
+        sealed_through: Option<Timestamp>,
+    },
+    /// The writer's shard belongs to another writer.
+    #[error("another writer has taken the shard over")]
+    Fenced,
+    /// The database has not been migrated and provisioned.
+    #[error("the ledger has no log name: it has not been provisioned")]
+    NotProvisioned,
+}
+
+/// What a caller does with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The same call may succeed later.
+    Retry,
+    /// The same call will fail again.
+    Refuse,
+}
+
+impl Error {
+    /// Whether trying again makes sense.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Unavailable(_) | Self::NotYetSealed { .. } => Disposition::Retry,
+            Self::Url(_)
+            | Self::Refused(_)
+            | Self::Undecodable { .. }
+            | Self::Fenced
+            | Self::NotProvisioned => Disposition::Refuse,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if is_loss(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Refused(error)
+        }
+    }
+}
+
+/// Why a batch was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Another writer owns the shard: stop writing.
+    #[error("another writer has taken the shard over")]
+    Fenced,
+    /// A row is there already: prepare the batch again from the committed position (LED-11).
+    #[error("a row of the batch conflicts with the ledger")]
+    Conflict(#[source] Box<dyn StdError + Send + Sync>),
+    /// The connection is gone and the outcome unknown: [`crate::Writer::resume`] tells it.
+    #[error("the ledger is not available")]
+    Unavailable(#[source] Box<dyn StdError + Send + Sync>),
+    /// Postgres will refuse this batch every time.
+    #[error("the ledger refused the batch")]
+    Refused(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl CommitError {
+    /// Whether the same rows may be committed later.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Conflict(_) | Self::Unavailable(_) => Disposition::Retry,
+            Self::Fenced | Self::Refused(_) => Disposition::Refuse,
+        }
+    }
+}
+
+impl From<sqlx::Error> for CommitError {
+    fn from(error: sqlx::Error) -> Self {
+        let unique = error
+            .as_database_error()
+            .is_some_and(|e| e.is_unique_violation());
+        if unique {
+            Self::Conflict(Box::new(error))
+        } else if is_loss(&error) {
+            Self::Unavailable(Box::new(error))
+        } else {
+            Self::Refused(Box::new(error))
+        }
+    }
+}
+
+/// Whether the connection or the server is gone, full or restarting, as opposed to a statement that it refused.
+pub(crate) fn is_loss(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // Connection exception, out of resources, operator intervention (shutdown, starting up, terminated), serialisation and
+            // deadlock, system error such as a full disk: all pass.
+            ["08", "53", "57", "40", "58"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,71 @@
+//! What verification found, in the form that programs read (LED-9).
+
+use std::collections::BTreeMap;
+
+use logline_span::{Position, Seq, SpanId, TenantId};
+use serde::Serialize;
+
+/// What to verify.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Only these tenants; all where empty.
+    pub tenants: Vec<TenantId>,
+    /// Only from this position on; the row before it is believed.
+    pub from: Option<Position>,
+}
+
+/// The outcome of a verification.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Whether nothing failed.
+    pub ok: bool,
+    /// Whether a checkpoint kept outside covers the end of the chains.
+    pub anchored: bool,
+    /// Chains recomputed.
+    pub tenants: u64,
+    /// Rows recomputed.
+    pub checked: u64,
+    /// The last position of each chain, from which a later run may go on.
+    #[serde(skip)]
+    pub through: BTreeMap<TenantId, Position>,
+    /// What failed, in the order of tenant and position; at most [`Report::FAILURES_MAX`].
+    pub failures: Vec<Failure>,
+}
+
+impl Report {
+    /// Failures named at most: a chain broken throughout needs no list as long as itself.
+    pub const FAILURES_MAX: usize = 1000;
+}
+
+/// One row that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Whose chain.
+    pub tenant: String,
+    /// Its place in the chain.
+    pub position: i64,
+    /// Its id, where there is a row.
+    pub id: Option<SpanId>,
+    /// Its version, where there is a row.
+    pub seq: Option<Seq>,
+    /// Which part of it.
+    pub part: Part,
+    /// What exactly, without content of the span.
+    pub detail: String,
+}
+
+/// A part of a row that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// A value of the row is not the one that was hashed, or cannot be decoded.
+    Content,
+    /// The row's hash or its predecessor's is not the one in the chain.
+    Link,
+    /// A row is missing, or lies where none belongs.
+    Gap,
+    /// The author's signature does not fit the content.
+    Signature,
+    /// A checkpoint does not fit the chain.
+    Checkpoint,
+}
