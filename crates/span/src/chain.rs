@@ -35,9 +35,17 @@ impl Head {
         }
     }
 
+    /// When the next span counts as received: `bus_time`, but at least 1 µs after the predecessor.
+    #[must_use]
+    pub fn next_received_at(&self, bus_time: Timestamp) -> Timestamp {
+        bus_time.max(Timestamp::from_micros(
+            self.received_at.as_micros().saturating_add(1),
+        ))
+    }
+
     /// Gives `span` the next place. `content_hash` is the span's own, which the caller has computed already.
     ///
-    /// `received_at` is the bus message's time, but at least 1 µs after the predecessor's.
+    /// `received_at` is [`Self::next_received_at`].
     ///
     /// # Panics
     /// When the chain is full, after 2^53-1 spans.
@@ -48,9 +56,7 @@ impl Head {
         published_by: Principal,
         bus_time: Timestamp,
     ) -> Sealed {
-        let received_at = bus_time.max(Timestamp::from_micros(
-            self.received_at.as_micros().saturating_add(1),
-        ));
+        let received_at = self.next_received_at(bus_time);
         let position = Position::new(self.position.saturating_add(1)).unwrap_or(Position::MAX);
         assert!(
             position.get() > self.position,

@@ -1,13 +1,29 @@
 //! What a client sent, before anything is filled in.
 
+mod complete;
+pub(crate) mod read;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::time::Duration;
 
-use crate::envelope::Span;
+use crate::fields::{Fields, Proof};
+use crate::hash::Hash;
 use crate::ids::{EntityType, Principal, Seq, SpanId, Status, TenantId, TraceId, Visibility};
 use crate::json::Json;
+use crate::json::reader::Source;
 use crate::refusal::{Code, Refusal};
 use crate::signature::{PublicKey, Signature, SigningKey};
 use crate::time::Timestamp;
+use read::Ledger;
+
+/// Most ids in `related_to`: each becomes an edge of its own in the ledger.
+pub const RELATED_MAX: usize = 1000;
+/// Longest `who`, `did`, `name`, `language`, `runtime` and `idempotency_key`, in characters: they are indexed, or
+/// may be, and an index entry of Postgres ends at 2704 bytes.
+pub const TEXT_CHARS_MAX: usize = 256;
 
 /// How a message is encoded (SPAN-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,26 +172,73 @@ pub struct Arrival<'a> {
 }
 
 impl Draft {
-    /// Reads one message.
+    /// Reads one message; each field that is there is valid by itself.
+    ///
+    /// ```
+    /// use logline_span::{Code, Draft, Encoding, Limits};
+    /// let parse = |body: &str| Draft::parse(body.as_bytes(), Encoding::Json, &Limits::STANDARD);
+    /// assert_eq!(parse(r#"{"who":"alice","this":"door"}"#).unwrap().who.as_deref(), Some("alice"));
+    ///
+    /// let refusal = parse(r#"{"metadata":{"a":[1,{"b":9007199254740993}]}}"#).unwrap_err();
+    /// assert_eq!((refusal.code, refusal.pointer.as_str()), (Code::UnsafeNumber, "/metadata/a/1/b"));
+    /// ```
     pub fn parse(bytes: &[u8], encoding: Encoding, limits: &Limits) -> Result<Self, Refusal> {
-        let _ = (bytes, encoding, limits);
-        todo!()
+        let source = match encoding {
+            Encoding::Json => Source::Json,
+            Encoding::MessagePack => Source::MessagePack,
+        };
+        read::read(
+            bytes,
+            source,
+            limits.depth_max.min(Limits::DEPTH_CEILING),
+            Ledger::Refused,
+        )
+        .map(|(draft, _)| draft)
     }
 
-    /// The draft as JSON; reading it gives the same draft.
+    /// The draft as JSON in canonical texts; reading it gives the same draft, with nothing `loose`.
     pub fn to_json(&self) -> String {
-        todo!()
+        let proof = Proof {
+            signature: self.signature,
+            public_key: self.public_key,
+            ..Proof::default()
+        };
+        Fields::of_draft(self).with_proof(proof).to_json()
     }
 
-    /// Checks everything that needs no ledger and fills in what is absent.
-    pub fn complete(self, arrival: &Arrival<'_>, limits: &Limits) -> Result<Span, Refusal> {
-        let _ = (arrival, limits);
-        todo!()
+    /// The canonical bytes of what the draft names, with the three defaults that are always there (SPAN-6).
+    ///
+    /// They are those of the sealed span only where the draft names everything that would be filled in.
+    pub fn canonical(&self, out: &mut Vec<u8>) {
+        Fields::of_draft(self).with_defaults().write(out);
     }
 
-    /// Signs the draft, which must name `id`, `entity_type`, `at`, `trace_id`, `tenant_id` and `owner_id`.
+    /// BLAKE3 of [`Draft::canonical`].
+    pub fn content_hash(&self) -> Hash {
+        let mut bytes = Vec::with_capacity(1024);
+        self.canonical(&mut bytes);
+        Hash::of(&bytes)
+    }
+
+    /// Signs the draft (SPAN-7), which must name all that is filled in otherwise:
+    /// `id`, `entity_type`, `at`, `trace_id`, `tenant_id` and `owner_id`.
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), Refusal> {
-        let _ = key;
-        todo!()
+        self.check_bounds()?;
+        self.loose = None;
+        self.check_nothing_to_fill_in()?;
+        self.signature = Some(key.sign_content(&self.content_hash()));
+        self.public_key = Some(key.public_key());
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Draft {
+    /// No content (SPAN-5).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft")
+            .field("id", &self.id)
+            .field("seq", &self.seq)
+            .field("entity_type", &self.entity_type)
+            .finish_non_exhaustive()
     }
 }

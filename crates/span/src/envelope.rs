@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::fields::Fields;
 use crate::hash::Hash;
 use crate::ids::{EntityType, Principal, Seq, SpanId, Status, TenantId, TraceId, Visibility};
 use crate::json::Json;
@@ -80,8 +81,7 @@ pub struct Span {
 impl Span {
     /// Appends the canonical bytes (SPAN-6) to `out`.
     pub fn canonical(&self, out: &mut Vec<u8>) {
-        let _ = out;
-        todo!()
+        Fields::of_span(self).write(out);
     }
 
     /// BLAKE3 of the canonical bytes (SPAN-7).

@@ -1,24 +1,55 @@
 //! Free JSON, held as its RFC 8785 text.
 
-use crate::refusal::Refusal;
+pub(crate) mod canonical;
+pub(crate) mod literal;
+pub(crate) mod reader;
+
+use serde::Serialize;
+
+use crate::draft::Limits;
+use crate::refusal::{Code, Refusal};
+use reader::{Scribe, Source};
 
 /// One JSON value.
 ///
-/// INVARIANT (canonical text): the text is the RFC 8785 form of an I-JSON value (RFC 7493) without U+0000.
+/// INVARIANT (canonical text): the text is the RFC 8785 form of an I-JSON value (RFC 7493) without U+0000,
+/// one level shallower than the standard limit, so that it fits into an envelope.
+///
+/// ```
+/// use logline_span::Json;
+/// let json = Json::parse(br#"{"b": 5.0, "a": [1e2, "\u0041"]}"#).unwrap();
+/// assert_eq!(json.as_str(), r#"{"a":[100,"A"],"b":5}"#);
+/// assert!(Json::parse(br#"{"a":1,"a":2}"#).is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Json(Box<str>);
 
 impl Json {
     /// Reads one JSON document.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let _ = bytes;
-        todo!()
+        let mut json = String::new();
+        reader::read(bytes, Source::Json, Self::DEPTH_MAX, |scribe, input| {
+            input.read(reader::Value(scribe))?;
+            json.push_str(scribe.text());
+            Ok(())
+        })?;
+        Ok(Self(json.into_boxed_str()))
     }
 
     /// The canonical form of a value in memory.
     pub fn from_value(value: &serde_json::Value) -> Result<Self, Refusal> {
-        let _ = value;
-        todo!()
+        let mut scribe = Scribe::new(Source::Memory, Self::DEPTH_MAX);
+        match serde::de::DeserializeSeed::deserialize(reader::Value(&mut scribe), value) {
+            Ok(()) => Ok(Self(scribe.text().into())),
+            Err(error) => Err(scribe.refusal(&reader::Failure::of_json(&error))),
+        }
+    }
+
+    /// The canonical form of anything that serialises into JSON.
+    pub fn from_serialize<T: Serialize>(value: &T) -> Result<Self, Refusal> {
+        let value = serde_json::to_value(value)
+            .map_err(|_| Refusal::new(Code::WrongType, "the value has no JSON form"))?;
+        Self::from_value(&value)
     }
 
     /// The canonical text.
@@ -28,6 +59,7 @@ impl Json {
 
     /// The value in memory.
     pub fn to_value(&self) -> serde_json::Value {
+        // INVARIANT (canonical text): it parses.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 
@@ -37,4 +69,11 @@ impl Json {
             .pointer_mut(pointer)
             .map(serde_json::Value::take)
     }
+
+    /// What a scribe has just written; `null` is the absence of a value at the top level (SPAN-6).
+    pub(crate) fn written(text: &str) -> Option<Self> {
+        (text != "null").then(|| Self(text.into()))
+    }
+
+    const DEPTH_MAX: usize = Limits::STANDARD.depth_max - 1;
 }

@@ -20,6 +20,7 @@ pub mod json;
 
 pub mod draft;
 pub mod envelope;
+mod fields;
 pub mod signature;
 
 pub mod chain;

@@ -1,9 +1,13 @@
 //! A span with its place in its tenant's chain.
 
+use crate::draft::read::{self, Ledger, LedgerFields};
+use crate::draft::{Draft, Limits};
 use crate::envelope::Span;
+use crate::fields::{Fields, Proof};
 use crate::hash::Hash;
 use crate::ids::{Position, Principal};
-use crate::refusal::Refusal;
+use crate::json::reader::Source;
+use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
 
 /// A sealed span: what the ledger stores and the timeline carries.
@@ -26,12 +30,37 @@ pub struct Sealed {
 impl Sealed {
     /// All fields as one JSON object in canonical key order.
     pub fn to_json(&self) -> String {
-        todo!()
+        let proof = Proof {
+            curr_hash: Some(self.curr_hash),
+            position: Some(self.position),
+            prev_hash: Some(self.prev_hash),
+            public_key: self.span.public_key,
+            published_by: Some(&self.published_by),
+            received_at: Some(self.received_at),
+            signature: self.span.signature,
+        };
+        Fields::of_span(&self.span).with_proof(proof).to_json()
     }
 
-    /// Reads what [`Sealed::to_json`] wrote; hashes are not checked.
+    /// Reads what [`Sealed::to_json`] wrote. Every field must be there; whether the hashes hold is another question.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Refusal> {
-        let _ = bytes;
-        todo!()
+        let (draft, ledger) = read::read(bytes, Source::Json, Limits::DEPTH_CEILING, Ledger::Read)?;
+        Self::from_parts(draft, ledger)
     }
+
+    pub(crate) fn from_parts(draft: Draft, ledger: LedgerFields) -> Result<Self, Refusal> {
+        Ok(Self {
+            span: draft.into_span()?,
+            position: present(ledger.position, "/position")?,
+            received_at: present(ledger.received_at, "/received_at")?,
+            published_by: present(ledger.published_by, "/published_by")?,
+            prev_hash: present(ledger.prev_hash, "/prev_hash")?,
+            curr_hash: present(ledger.curr_hash, "/curr_hash")?,
+        })
+    }
+}
+
+fn present<T>(field: Option<T>, pointer: &'static str) -> Result<T, Refusal> {
+    field
+        .ok_or_else(|| Refusal::new(Code::MissingField, "a sealed span has this field").at(pointer))
 }
