@@ -13,7 +13,6 @@ use crate::fields::{Fields, Proof};
 use crate::hash::Hash;
 use crate::ids::{EntityType, Principal, Seq, SpanId, Status, TenantId, TraceId, Visibility};
 use crate::json::Json;
-use crate::json::reader::Source;
 use crate::refusal::{Code, Refusal};
 use crate::signature::{PublicKey, Signature, SigningKey};
 use crate::time::Timestamp;
@@ -183,17 +182,7 @@ impl Draft {
     /// assert_eq!((refusal.code, refusal.pointer.as_str()), (Code::UnsafeNumber, "/metadata/a/1/b"));
     /// ```
     pub fn parse(bytes: &[u8], encoding: Encoding, limits: &Limits) -> Result<Self, Refusal> {
-        let source = match encoding {
-            Encoding::Json => Source::Json,
-            Encoding::MessagePack => Source::MessagePack,
-        };
-        read::read(
-            bytes,
-            source,
-            limits.depth_max.min(Limits::DEPTH_CEILING),
-            Ledger::Refused,
-        )
-        .map(|(draft, _)| draft)
+        read::read(bytes, encoding, limits.depth_max, Ledger::Refused).map(|(draft, _)| draft)
     }
 
     /// The draft as JSON in canonical texts; reading it gives the same draft, with nothing `loose`.

@@ -1,12 +1,11 @@
 //! A span with its place in its tenant's chain.
 
 use crate::draft::read::{self, Ledger, LedgerFields};
-use crate::draft::{Draft, Limits};
+use crate::draft::{Draft, Encoding, Limits};
 use crate::envelope::Span;
 use crate::fields::{Fields, Proof};
 use crate::hash::Hash;
 use crate::ids::{Position, Principal};
-use crate::json::reader::Source;
 use crate::refusal::{Code, Refusal};
 use crate::time::Timestamp;
 
@@ -44,7 +43,8 @@ impl Sealed {
 
     /// Reads what [`Sealed::to_json`] wrote. Every field must be there; whether the hashes hold is another question.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Refusal> {
-        let (draft, ledger) = read::read(bytes, Source::Json, Limits::DEPTH_CEILING, Ledger::Read)?;
+        let (draft, ledger) =
+            read::read(bytes, Encoding::Json, Limits::DEPTH_CEILING, Ledger::Read)?;
         Self::from_parts(draft, ledger)
     }
 

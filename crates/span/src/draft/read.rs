@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Draft, RELATED_MAX};
+use super::{Draft, Encoding, Limits, RELATED_MAX};
 use crate::hash::Hash;
 use crate::ids::{Position, Principal, Seq, SpanId, TraceId};
 use crate::json::Json;
@@ -27,6 +27,30 @@ pub(crate) struct LedgerFields {
     pub(crate) curr_hash: Option<Hash>,
 }
 
+impl LedgerFields {
+    /// The first of them that is there.
+    pub(crate) fn first(&self) -> Option<&'static str> {
+        self.presence()
+            .into_iter()
+            .find_map(|(name, is_there)| is_there.then_some(name))
+    }
+
+    /// Whether all of them are there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.presence().into_iter().all(|(_, is_there)| is_there)
+    }
+
+    const fn presence(&self) -> [(&'static str, bool); 5] {
+        [
+            ("received_at", self.received_at.is_some()),
+            ("published_by", self.published_by.is_some()),
+            ("position", self.position.is_some()),
+            ("prev_hash", self.prev_hash.is_some()),
+            ("curr_hash", self.curr_hash.is_some()),
+        ]
+    }
+}
+
 /// Whether the fields of the ledger may stand in what is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ledger {
@@ -37,10 +61,15 @@ pub(crate) enum Ledger {
 /// Reads one envelope.
 pub(crate) fn read(
     bytes: &[u8],
-    source: Source,
+    encoding: Encoding,
     depth_max: usize,
     ledger: Ledger,
 ) -> Result<(Draft, LedgerFields), Refusal> {
+    let source = match encoding {
+        Encoding::Json => Source::Json,
+        Encoding::MessagePack => Source::MessagePack,
+    };
+    let depth_max = depth_max.min(Limits::DEPTH_CEILING);
     let mut envelope = reader::read(bytes, source, depth_max, |scribe, input| {
         scribe.expected = "a span is one object";
         let mut envelope = Envelope::default();
