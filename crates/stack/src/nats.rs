@@ -25,8 +25,6 @@ const PROGRAM: &str = "nats-server";
 /// A store of many gigabytes is read at start.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
-/// Two processes may pick the same free port; the second one picks again.
-const PORT_ATTEMPTS: usize = 5;
 
 /// What one nats-server is made of.
 #[derive(Clone, Debug)]
@@ -56,30 +54,16 @@ impl Nats {
     /// Starts the server and waits until it answers.
     pub async fn start(binaries: &Binaries, config: NatsConfig) -> Result<Nats, Error> {
         let directory = Directory::hold(&config.dir)?;
-        let mut attempt = 1;
-        loop {
-            let port = if config.port == 0 {
-                port::free_port()?
-            } else {
-                config.port
-            };
-            match launch(binaries, &config, &directory, port).await {
-                Ok(process) => {
-                    let process = Mutex::new(Arc::new(process));
-                    return Ok(Nats {
-                        port,
-                        binaries: binaries.clone(),
-                        directory,
-                        process,
-                        config,
-                    });
-                }
-                Err(Error::PortTaken { .. }) if config.port == 0 && attempt < PORT_ATTEMPTS => {
-                    attempt += 1
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let start = |port| launch(binaries, &config, &directory, port);
+        let (port, process) = port::on_port(config.port, start).await?;
+        let (binaries, process) = (binaries.clone(), Mutex::new(Arc::new(process)));
+        Ok(Nats {
+            config,
+            port,
+            binaries,
+            process,
+            directory,
+        })
     }
 
     /// The port that it listens on, the same after every restart.

@@ -11,6 +11,9 @@ use crate::{Error, error::Attempt};
 /// very port as its own, talk to itself and keep the server from coming back.
 const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
 
+/// Two processes may pick the same free port; the second one picks again.
+const ATTEMPTS: usize = 5;
+
 /// A loopback port that nobody listens on at this moment.
 pub fn free_port() -> Result<u16, Error> {
     let width = u64::from(FREE_PORTS.end - FREE_PORTS.start);
@@ -25,6 +28,21 @@ pub fn free_port() -> Result<u16, Error> {
     }
     Err(refusal.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
         .attempt(|| "cannot find a free loopback port".to_owned())
+}
+
+/// Starts something on the wanted port, or, where that is 0, on a free one.
+pub(crate) async fn on_port<T, F>(wanted: u16, start: impl Fn(u16) -> F) -> Result<(u16, T), Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut attempt = 1;
+    loop {
+        let port = if wanted == 0 { free_port()? } else { wanted };
+        match start(port).await {
+            Err(Error::PortTaken { .. }) if wanted == 0 && attempt < ATTEMPTS => attempt += 1,
+            other => return other.map(|started| (port, started)),
+        }
+    }
 }
 
 /// Refuses when somebody listens on the port, and says who.

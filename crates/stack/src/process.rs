@@ -399,7 +399,7 @@ fn read_log(
     state.send_modify(|state| state.silent = true);
 }
 
-fn thread_named(
+pub(crate) fn thread_named(
     program: &str,
     task: &str,
     body: impl FnOnce() + Send + 'static,
