@@ -150,7 +150,7 @@ impl<'a> Fields<'a> {
             out,
             separator: b'{',
         };
-        writer.quoted("at", self.at);
+        writer.time("at", self.at);
         writer.text("code", self.code);
         writer.json("content", self.content);
         writer.quoted("curr_hash", self.proof.curr_hash);
@@ -159,7 +159,7 @@ impl<'a> Fields<'a> {
         writer.bare("duration_ms", self.duration_ms);
         writer.plain("entity_type", self.entity_type.map(EntityType::as_str));
         writer.json("error", self.error);
-        writer.quoted("id", self.id);
+        writer.id("id", self.id);
         writer.text("idempotency_key", self.idempotency_key);
         writer.json("input", self.input);
         writer.bare("is_deleted", self.is_deleted);
@@ -169,7 +169,7 @@ impl<'a> Fields<'a> {
         writer.text("name", self.name);
         writer.json("output", self.output);
         writer.text("owner_id", self.owner_id.map(Principal::as_str));
-        writer.quoted("parent_id", self.parent_id);
+        writer.id("parent_id", self.parent_id);
         writer.bare("position", self.proof.position);
         writer.quoted("prev_hash", self.proof.prev_hash);
         writer.quoted("public_key", self.proof.public_key);
@@ -177,7 +177,7 @@ impl<'a> Fields<'a> {
             "published_by",
             self.proof.published_by.map(Principal::as_str),
         );
-        writer.quoted("received_at", self.proof.received_at);
+        writer.time("received_at", self.proof.received_at);
         writer.ids("related_to", self.related_to);
         writer.text("runtime", self.runtime);
         writer.bare("seq", self.seq);
@@ -245,6 +245,25 @@ impl Writer<'_> {
         self.out.push(b'"');
     }
 
+    fn id(&mut self, key: &str, id: Option<SpanId>) {
+        let Some(id) = id else { return };
+        self.key(key);
+        self.out.push(b'"');
+        self.uuid(id);
+        self.out.push(b'"');
+    }
+
+    fn time(&mut self, key: &str, time: Option<Timestamp>) {
+        let Some(time) = time else { return };
+        self.key(key);
+        self.out.push(b'"');
+        match time.to_bytes() {
+            Some(bytes) => self.out.extend_from_slice(&bytes),
+            None => self.show(time),
+        }
+        self.out.push(b'"');
+    }
+
     fn bare(&mut self, key: &str, value: Option<impl Display>) {
         let Some(value) = value else { return };
         self.key(key);
@@ -255,7 +274,7 @@ impl Writer<'_> {
         let Some(id) = caused_by else { return };
         self.key("links");
         self.out.extend_from_slice(b"{\"caused_by\":\"");
-        self.show(id);
+        self.uuid(id);
         self.out.extend_from_slice(b"\"}");
     }
 
@@ -267,7 +286,7 @@ impl Writer<'_> {
         let mut separator = b'[';
         for id in ids {
             self.out.extend_from_slice(&[separator, b'"']);
-            self.show(id);
+            self.uuid(*id);
             self.out.push(b'"');
             separator = b',';
         }
@@ -279,6 +298,12 @@ impl Writer<'_> {
             self.out.push(b'{');
         }
         self.out.push(b'}');
+    }
+
+    fn uuid(&mut self, id: SpanId) {
+        let mut digits = uuid::Uuid::encode_buffer();
+        let text = id.as_uuid().hyphenated().encode_lower(&mut digits);
+        self.out.extend_from_slice(text.as_bytes());
     }
 
     fn show(&mut self, value: impl Display) {

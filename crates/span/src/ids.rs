@@ -388,3 +388,68 @@ serde_as_text!(
     crate::signature::Signature,
     crate::signature::PublicKey
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts<T: FromStr>(good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert!(text.parse::<T>().is_ok(), "{text:?} is one");
+        }
+        for text in bad {
+            assert!(text.parse::<T>().is_err(), "{text:?} is none");
+        }
+    }
+
+    #[test]
+    fn names_have_one_spelling_and_a_bound() {
+        let long = "a".repeat(65);
+        accepts::<TenantId>(
+            &["a", "acme-2_b", "0"],
+            &["", "Acme", "_a", "-a", "a.b", "a b", &long],
+        );
+        accepts::<Status>(
+            &["needsReview", "a-b_c", "__"],
+            &["", "_", "a b", "é", &long],
+        );
+        accepts::<EntityType>(
+            &["execution", "law.decision", "ledger_event", "v2.case_3"],
+            &[
+                "", "Law", "law.", ".law", "law..x", "_a", "a_", "a__b", "2a", "a-b", "a*", &long,
+            ],
+        );
+        let long = "a".repeat(257);
+        accepts::<Principal>(
+            &["alice@acme.com", "edge:law", "straße", "a b", "*>%"],
+            &["", "_", "Alice", "É", "a\0", &long],
+        );
+    }
+
+    #[test]
+    fn ids_are_uuids_and_trace_ids_are_hex() {
+        let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+        let bare = id.replace('-', "");
+        let (upper, braced) = (id.to_uppercase(), format!("{{{id}}}"));
+        accepts::<SpanId>(
+            &[id, &upper],
+            &["", &bare, &braced, "00000000-0000-0000-0000-000000000000"],
+        );
+        assert_eq!(upper.parse::<SpanId>().unwrap().to_string(), id);
+        accepts::<TraceId>(
+            &[id, &bare],
+            &["", &"0".repeat(32), &bare.to_uppercase(), &braced],
+        );
+        assert_eq!(id.parse::<TraceId>().unwrap().to_string(), bare);
+    }
+
+    #[test]
+    fn a_derived_id_depends_on_time_address_and_body_and_sorts_by_time() {
+        let id = SpanId::derived(1_700_000_000_000_000_000, "a", b"bc");
+        assert_eq!(id, SpanId::derived(1_700_000_000_000_000_000, "a", b"bc"));
+        assert_ne!(id, SpanId::derived(1_700_000_000_000_000_000, "ab", b"c"));
+        assert_ne!(id, SpanId::derived(1_700_000_000_000_000_001, "a", b"bc"));
+        assert!(id < SpanId::derived(1_700_000_000_001_000_000, "a", b"bc"));
+        assert_eq!(id.as_uuid().get_version_num(), 8);
+    }
+}

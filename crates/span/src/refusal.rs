@@ -201,3 +201,35 @@ impl Refusal {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_its_text_and_tells_what_to_do() {
+        let texts: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert_eq!(code.as_str().parse(), Ok(*code));
+            assert!(
+                code.remedy().ends_with('.') && (400..600).contains(&code.http_status()),
+                "{code}"
+            );
+        }
+        assert_eq!("nonsense".parse::<Code>(), Err(UnknownCode));
+    }
+
+    #[test]
+    fn a_refusal_is_three_members_of_json() {
+        let refusal = Refusal::new(Code::TooLong, "must be at most 256 characters").at("/who");
+        let json = serde_json::to_string(&refusal).unwrap();
+        assert_eq!(
+            json,
+            r#"{"code":"too_long","pointer":"/who","detail":"must be at most 256 characters"}"#
+        );
+        assert_eq!(serde_json::from_str::<Refusal>(&json).unwrap(), refusal);
+    }
+}

@@ -185,3 +185,37 @@ fn message(hash: &Hash) -> [u8; 48] {
     content.copy_from_slice(hash.as_bytes());
     message
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_texts_and_never_shows_itself() {
+        let key = SigningKey::from_seed(&[9; 32]);
+        assert_eq!(
+            SigningKey::from_pem(&key.to_pem().unwrap())
+                .unwrap()
+                .to_hex(),
+            key.to_hex()
+        );
+        assert_eq!(
+            SigningKey::from_hex(&key.to_hex()).unwrap().public_key(),
+            key.public_key()
+        );
+        assert!(!format!("{key:?}").contains(&key.to_hex()));
+        assert_eq!(SigningKey::from_hex("0909").unwrap_err(), KeyError::Hex);
+        assert_eq!(SigningKey::from_pem("no").unwrap_err(), KeyError::Pem);
+    }
+
+    #[test]
+    fn a_batch_says_which_signature_fails() {
+        let key = SigningKey::from_seed(&[9; 32]);
+        let (one, two) = (Hash::of(b"1"), Hash::of(b"2"));
+        let items = [
+            (key.public_key(), one, key.sign_content(&one)),
+            (key.public_key(), one, key.sign_content(&two)),
+        ];
+        assert_eq!(verify_batch(&items), [true, false]);
+    }
+}

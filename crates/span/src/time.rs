@@ -35,6 +35,38 @@ impl Timestamp {
         Self(nanos.div_euclid(1_000))
     }
 
+    /// The text form, in the years 0000 to 9999; on the hot path of every hash.
+    pub(crate) fn to_bytes(self) -> Option<[u8; 27]> {
+        let ([year, month, day], [hour, minute, second], micros) = self.parts();
+        let mut bytes = *b"0000-00-00T00:00:00.000000Z";
+        for (end, digits, number) in [
+            (4, 4, year),
+            (7, 2, month),
+            (10, 2, day),
+            (13, 2, hour),
+            (16, 2, minute),
+            (19, 2, second),
+            (26, 6, micros),
+        ] {
+            let mut rest = number;
+            for byte in bytes.get_mut(end - digits..end)?.iter_mut().rev() {
+                *byte = b'0' + u8::try_from(rest.rem_euclid(10)).ok()?;
+                rest = rest.div_euclid(10);
+            }
+        }
+        (0..10_000).contains(&year).then_some(bytes)
+    }
+
+    const fn parts(self) -> ([i64; 3], [i64; 3], i64) {
+        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
+        let second = seconds.rem_euclid(SECONDS_PER_DAY);
+        (
+            civil(seconds.div_euclid(SECONDS_PER_DAY)),
+            [second / 3600, second / 60 % 60, second % 60],
+            self.0.rem_euclid(MICROS_PER_SECOND),
+        )
+    }
+
     /// The instant `duration` later; the latest instant where there is none so late.
     #[must_use]
     pub fn saturating_add(self, duration: std::time::Duration) -> Self {
@@ -47,11 +79,10 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
-        let micros = self.0.rem_euclid(MICROS_PER_SECOND);
-        let (year, month, day) = civil(seconds.div_euclid(SECONDS_PER_DAY));
-        let second = seconds.rem_euclid(SECONDS_PER_DAY);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        if let Some(bytes) = self.to_bytes() {
+            return f.write_str(std::str::from_utf8(&bytes).map_err(|_| fmt::Error)?);
+        }
+        let ([year, month, day], [hour, minute, second], micros) = self.parts();
         write!(
             f,
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
@@ -180,7 +211,7 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The date of a day since 1970; the inverse of [`days`].
-const fn civil(days: i64) -> (i64, i64, i64) {
+const fn civil(days: i64) -> [i64; 3] {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -194,5 +225,5 @@ const fn civil(days: i64) -> (i64, i64, i64) {
         shifted - 9
     };
     let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-    (year, month, day_of_year - (153 * shifted + 2) / 5 + 1)
+    [year, month, day_of_year - (153 * shifted + 2) / 5 + 1]
 }

@@ -21,3 +21,28 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_the_pair_of_tenant_and_principal() {
+        let name = |text: &str| text.parse::<Principal>().unwrap();
+        let (acme, globex): (TenantId, TenantId) =
+            ("acme".parse().unwrap(), "globex".parse().unwrap());
+        let reader = Reader {
+            tenant: acme.clone(),
+            principal: name("alice"),
+        };
+        assert!(reader.may_read(&acme, &name("alice"), Visibility::Private));
+        assert!(!reader.may_read(&acme, &name("bob"), Visibility::Private));
+        assert!(
+            !reader.may_read(&globex, &name("alice"), Visibility::Private),
+            "the same name elsewhere"
+        );
+        assert!(reader.may_read(&acme, &name("bob"), Visibility::Tenant));
+        assert!(!reader.may_read(&globex, &name("bob"), Visibility::Tenant));
+        assert!(reader.may_read(&globex, &name("bob"), Visibility::Public));
+    }
+}

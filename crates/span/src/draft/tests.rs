@@ -1,254 +1,204 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::{EntityType, Principal, SpanId, TenantId, Timestamp};
+use crate::Span;
 
-const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+const NOON: &str = "2026-01-31T12:00:00Z";
 
-fn arrive(
-    principal: &str,
-    entity_type: Option<&str>,
-    draft: Draft,
-) -> Result<crate::Span, Refusal> {
-    let entity_type = entity_type.map(|text| text.parse::<EntityType>().unwrap());
+fn arrive(principal: &str, entity_type: Option<&str>, body: &str) -> Result<Span, Refusal> {
+    let entity_type = entity_type.map(|text| text.parse().unwrap());
     let arrival = Arrival {
-        tenant: &"acme".parse::<TenantId>().unwrap(),
-        principal: &principal.parse::<Principal>().unwrap(),
+        tenant: &"acme".parse().unwrap(),
+        principal: &principal.parse().unwrap(),
         entity_type: entity_type.as_ref(),
-        received_at: NOW,
+        received_at: NOON.parse().unwrap(),
         trace_id: None,
-        id: SpanId::derived(1, "a", b"b"),
+        id: SpanId::derived(
+            1_769_860_800_000_000_000,
+            "ingest.acme.alice.activity",
+            body.as_bytes(),
+        ),
     };
-    draft.complete(&arrival, &Limits::STANDARD)
+    Draft::parse(body.as_bytes(), Encoding::Json, &Limits::STANDARD)?
+        .complete(&arrival, &Limits::STANDARD)
 }
 
-fn json(body: &str) -> Result<crate::Span, Refusal> {
-    arrive(
-        "alice",
-        None,
-        Draft::parse(body.as_bytes(), Encoding::Json, &Limits::STANDARD)?,
-    )
-}
-
-fn check(body: &str, expected: &Expect) {
-    let shown = match json(body) {
+fn show(result: Result<Span, Refusal>) -> String {
+    match result {
         Ok(span) => {
             let mut bytes = Vec::new();
             span.canonical(&mut bytes);
             String::from_utf8(bytes).unwrap()
         }
         Err(refusal) => refusal.to_string(),
-    };
-    expected.assert_eq(&shown);
+    }
 }
 
-/// A body that would be accepted, with `more` fields.
-fn with(more: &str) -> String {
-    format!(r#"{{"entity_type":"activity","who":"alice","this":"door",{more}}}"#)
+fn check(body: &str, expected: &Expect) {
+    expected.assert_eq(&show(arrive("alice", None, body)));
 }
 
 #[test]
-fn defaults_are_filled_in() {
+fn span_1_the_address_and_the_message_fill_in_what_is_absent() {
+    let body = r#"{"who":"alice","this":"door"}"#;
+    expect![[r#"{"at":"2026-01-31T12:00:00.000000Z","entity_type":"activity","id":"019c13ec-9e00-8e52-a29c-6e50e964ef82","is_deleted":false,"owner_id":"alice","seq":0,"tenant_id":"acme","this":"door","trace_id":"019c13ec9e008e52a29c6e50e964ef82","visibility":"private","who":"alice"}"#]].assert_eq(&show(arrive("alice", Some("activity"), body)));
+    let span = arrive("alice", Some("activity"), body).unwrap();
+    assert!(!span.at_given && !span.trace_given);
+    assert_eq!(span.trace_id, TraceId::of(span.id));
+}
+
+#[test]
+fn span_5_sentences_name_fields_and_rules_but_no_content() {
     check(
-        r#"{"entity_type":"activity","who":"alice","this":"door"}"#,
-        &expect![[
-            r#"{"at":"2023-11-14T22:13:20.000000Z","entity_type":"activity","id":"00000000-0000-8e5e-b56d-c51b31dd5ce7","is_deleted":false,"owner_id":"alice","seq":0,"tenant_id":"acme","this":"door","trace_id":"0000000000008e5eb56dc51b31dd5ce7","visibility":"private","who":"alice"}"#
-        ]],
+        "{}",
+        &expect![
+            "missing_field at '/entity_type': required, and absent or empty: entity_type, who, this"
+        ],
+    );
+    check(
+        "{\"who\":\n\"secret",
+        &expect!["malformed_json at '': not valid JSON at line 2, column 7"],
+    );
+    check(
+        r#"{"entity_type":"a","who":"secret","this":"secret","one":1,"two/2":{"secret":2}}"#,
+        &expect!["unknown_field at '/one': the envelope has no field one, two/2"],
+    );
+    check(
+        r#"{"entity_type":"a","who":"b","this":"c","status":"my secret"}"#,
+        &expect![
+            "invalid_value at '/status': must be 1 to 64 of A-Z, a-z, 0-9, _ and -, not _ alone"
+        ],
+    );
+    check(
+        r#"{"entity_type":"a","who":"b","this":"c","metadata":{"n":9007199254740993}}"#,
+        &expect![
+            "unsafe_number at '/metadata/n': numbers must be finite, integers within ±(2^53-1) or written exactly as their double"
+        ],
+    );
+    check(
+        r#"{"entity_type":"a","who":"b","this":"c","at":"2016-12-31T23:59:60Z"}"#,
+        &expect![
+            "invalid_timestamp at '/at': must be an RFC 3339 time with offset, in the years 0000 to 9999, second 00 to 59"
+        ],
+    );
+    check(
+        r#"{"entity_type":"a","who":"b","this":"c","position":7}"#,
+        &expect!["ledger_field at '/position': position is set by the ledger alone"],
     );
 }
 
 #[test]
-fn each_fault_has_its_code_and_pointer() {
-    for (body, expected) in [
-        (
-            "",
-            expect!["malformed_json at '': not valid JSON at line 1, column 0"],
-        ),
-        (
-            "{",
-            expect!["malformed_json at '': not valid JSON at line 1, column 1"],
-        ),
-        ("[]", expect!["wrong_type at '': a span is one object"]),
-        (
-            "{} {}",
-            expect!["malformed_json at '': not valid JSON at line 1, column 4"],
-        ),
-        (
-            "{}",
-            expect![
-                "missing_field at '/entity_type': required, and absent or empty: entity_type, who, this"
-            ],
-        ),
-        (
-            r#"{"entity_type":"a","who":"","this":null}"#,
-            expect!["missing_field at '/who': required, and absent or empty: who, this"],
-        ),
+fn a_long_pointer_names_an_ancestor() {
+    let key = "k".repeat(400);
+    let body = format!(r#"{{"metadata":{{"{key}":{{"{key}":1e400}}}}}}"#);
+    let refusal = arrive("alice", Some("activity"), &body).unwrap_err();
+    assert_eq!(refusal.pointer, format!("/metadata/{key}"));
+}
+
+#[test]
+fn bus_1_the_system_writes_for_owners_in_the_address_tenant() {
+    let body = r#"{"who":"edge:observer","this":"run_code","owner_id":"alice","idempotency_key":"edge:1"}"#;
+    let span = arrive("edge:observer", Some("request"), body).unwrap();
+    assert_eq!(span.owner_id.as_str(), "alice");
+    let execution = r#"{"who":"edge:run_code","this":"run_code"}"#;
+    assert!(arrive("edge:run_code", Some("execution"), execution).is_ok());
+    let elsewhere = r#"{"who":"edge:observer","this":"run_code","tenant_id":"globex"}"#;
+    assert_eq!(
+        arrive("edge:observer", Some("request"), elsewhere)
+            .unwrap_err()
+            .code,
+        Code::TenantMismatch
+    );
+    assert_eq!(
+        arrive("edge:anything", Some("request"), body)
+            .unwrap_err()
+            .code,
+        Code::ReservedPrincipal
+    );
+}
+
+#[test]
+fn people_write_requests_and_labels_but_not_what_the_system_concludes() {
+    let body = r#"{"who":"alice","this":"x"}"#;
+    for entity_type in [
+        "request",
+        "status_patch",
+        "contract",
+        "confirmation",
+        "law",
+        "function",
+        "request.provider",
     ] {
-        check(body, &expected);
+        assert!(
+            arrive("alice", Some(entity_type), body).is_ok(),
+            "{entity_type}"
+        );
     }
-    for (more, expected) in [
-        (
-            r#""foo":1,"b/r":{"x":2}"#,
-            expect!["unknown_field at '/foo': the envelope has no field foo, b/r"],
-        ),
-        (
-            r#""links":{"caused_by":null,"x":1}"#,
-            expect!["unknown_field at '/links/x': the envelope has no field x"],
-        ),
-        (
-            r#""curr_hash":7"#,
-            expect!["ledger_field at '/curr_hash': curr_hash is set by the ledger alone"],
-        ),
-        (
-            r#""who":"bob""#,
-            expect!["duplicate_key at '/who': a key occurs twice in one object"],
-        ),
-        (
-            r#""metadata":{"a":[{"k":1,"k":2}]}"#,
-            expect!["duplicate_key at '/metadata/a/0/k': a key occurs twice in one object"],
-        ),
-        (
-            r#""metadata":{"a~/":"\u0000"}"#,
-            expect!["nul_character at '/metadata/a~0~1': text must not contain U+0000"],
-        ),
-        (
-            r#""metadata":["\ud800"]"#,
-            expect![
-                "invalid_utf8 at '/metadata/0': text must be valid UTF-8, without lone surrogates"
-            ],
-        ),
-        (
-            r#""metadata":["\udc00x"]"#,
-            expect![
-                "invalid_utf8 at '/metadata/0': text must be valid UTF-8, without lone surrogates"
-            ],
-        ),
-        (
-            r#""metadata":["\ud800\u0041"]"#,
-            expect![
-                "invalid_utf8 at '/metadata/0': text must be valid UTF-8, without lone surrogates"
-            ],
-        ),
-        (
-            r#""metadata":["\ud800x"]"#,
-            expect![
-                "invalid_utf8 at '/metadata/0': text must be valid UTF-8, without lone surrogates"
-            ],
-        ),
-        (
-            r#""metadata":1e400"#,
-            expect![
-                "unsafe_number at '/metadata': numbers must be finite, integers within ±(2^53-1) or written exactly as their double"
-            ],
-        ),
-        (
-            r#""metadata":[1,9007199254740993]"#,
-            expect![
-                "unsafe_number at '/metadata/1': numbers must be finite, integers within ±(2^53-1) or written exactly as their double"
-            ],
-        ),
-        (
-            r#""metadata":[100000000000000000000,{"x":100000000000000000001}]"#,
-            expect![
-                "unsafe_number at '/metadata/1/x': numbers must be finite, integers within ±(2^53-1) or written exactly as their double"
-            ],
-        ),
-        (r#""did":5"#, expect!["wrong_type at '/did': must be text"]),
-        (
-            r#""did":"a\u0000""#,
-            expect!["nul_character at '/did': text must not contain U+0000"],
-        ),
-        (
-            r#""seq":-1"#,
-            expect!["out_of_range at '/seq': must be from 0 to 2147483647"],
-        ),
-        (
-            r#""seq":1.5"#,
-            expect!["wrong_type at '/seq': must be an integer"],
-        ),
-        (
-            r#""seq":2147483648"#,
-            expect!["out_of_range at '/seq': must be from 0 to 2147483647"],
-        ),
-        (
-            r#""seq":"1""#,
-            expect!["wrong_type at '/seq': must be an integer"],
-        ),
-        (
-            r#""duration_ms":99999999999999999999999"#,
-            expect!["out_of_range at '/duration_ms': must be from 0 to 2147483647"],
-        ),
-        (
-            r#""is_deleted":0"#,
-            expect!["wrong_type at '/is_deleted': must be true or false"],
-        ),
-        (
-            r#""id":"00000000-0000-0000-0000-000000000000""#,
-            expect![
-                "invalid_value at '/id': must be a UUID as 8-4-4-4-12 hex digits, not the nil one"
-            ],
-        ),
-        (
-            r#""parent_id":"5""#,
-            expect![
-                "invalid_value at '/parent_id': must be a UUID as 8-4-4-4-12 hex digits, not the nil one"
-            ],
-        ),
-        (
-            r#""related_to":["0190163d-8694-739b-aea5-966c26f8ad91",null]"#,
-            expect!["wrong_type at '/related_to/1': must be text"],
-        ),
-        (
-            r#""related_to":{}"#,
-            expect!["wrong_type at '/related_to': must be a list of UUIDs"],
-        ),
-        (
-            r#""visibility":"secret""#,
-            expect!["invalid_value at '/visibility': must be private, tenant or public"],
-        ),
-        (
-            r#""status":"_""#,
-            expect![
-                "invalid_value at '/status': must be 1 to 64 of A-Z, a-z, 0-9, _ and -, not _ alone"
-            ],
-        ),
-        (
-            r#""at":"2026-06-30T23:59:60Z""#,
-            expect![
-                "invalid_timestamp at '/at': must be an RFC 3339 time with offset, in the years 0000 to 9999, second 00 to 59"
-            ],
-        ),
-        (
-            r#""at":"2023-11-14T22:18:20.000001Z""#,
-            expect!["at_in_future at '/at': at lies more than 300 seconds in the future"],
-        ),
-        (
-            r#""tenant_id":"other""#,
-            expect![
-                "tenant_mismatch at '/tenant_id': tenant_id must be the tenant of the address or token"
-            ],
-        ),
-        (
-            r#""owner_id":"bob""#,
-            expect![
-                "owner_mismatch at '/owner_id': owner_id must be the principal of the address or token"
-            ],
-        ),
-        (
-            r#""idempotency_key":"edge:x""#,
-            expect![
-                "reserved_key at '/idempotency_key': keys beginning with edge: are the system's"
-            ],
-        ),
-        (
-            r#""idempotency_key":"""#,
-            expect!["out_of_range at '/idempotency_key': must not be empty"],
-        ),
-        (
-            r#""public_key":"00""#,
-            expect!["invalid_value at '/public_key': must be 64 lower-case hex digits"],
-        ),
-    ] {
-        check(&with(more), &expected);
+    for entity_type in crate::reserved::TYPES {
+        assert_eq!(
+            arrive("alice", Some(entity_type), body).unwrap_err().code,
+            Code::ReservedType,
+            "{entity_type}"
+        );
     }
+}
+
+#[test]
+fn span_2_the_limit_of_canonical_bytes_is_exact() {
+    let limit = |filler: usize| {
+        let body = format!(
+            r#"{{"who":"alice","this":"door","metadata":"{}"}}"#,
+            "x".repeat(filler)
+        );
+        arrive("alice", Some("activity"), &body)
+    };
+    let fixed = show(limit(0)).len();
+    let most = Limits::STANDARD.canonical_bytes_max - fixed;
+    assert_eq!(
+        show(limit(most)).len(),
+        Limits::STANDARD.canonical_bytes_max
+    );
+    assert_eq!(limit(most + 1).unwrap_err().code, Code::TooLarge);
+}
+
+#[test]
+fn span_2_sixty_four_levels_are_the_most() {
+    let nested = |levels: usize| {
+        let body = format!(
+            r#"{{"who":"a","this":"b","metadata":{}{}}}"#,
+            "[".repeat(levels),
+            "]".repeat(levels)
+        );
+        arrive("alice", Some("activity"), &body)
+    };
+    assert!(nested(63).is_ok(), "the envelope is the first level");
+    assert_eq!(nested(64).unwrap_err().code, Code::TooDeep);
+    assert_eq!(nested(100_000).unwrap_err().code, Code::TooDeep);
+}
+
+#[test]
+fn content_types_are_two() {
+    let read = |header| Encoding::from_content_type(header).map_err(|refusal| refusal.code);
+    assert_eq!(read(None), Ok(Encoding::Json));
+    assert_eq!(
+        read(Some("Application/JSON; charset=utf-8")),
+        Ok(Encoding::Json)
+    );
+    assert_eq!(read(Some("application/msgpack")), Ok(Encoding::MessagePack));
+    assert_eq!(read(Some("text/plain")), Err(Code::UnsupportedEncoding));
+}
+
+#[test]
+fn what_code_builds_obeys_the_same_bounds() {
+    let key = SigningKey::from_seed(&[1; 32]);
+    let mut draft = Draft {
+        did: Some("a\0b".to_owned()),
+        ..Draft::default()
+    };
+    assert_eq!(draft.sign(&key).unwrap_err().code, Code::NulCharacter);
+    draft.did = None;
+    assert_eq!(
+        draft.sign(&key).unwrap_err().code,
+        Code::SignatureIncomplete
+    );
 }

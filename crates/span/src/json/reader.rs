@@ -3,7 +3,7 @@
 //! The path of a refusal is not tracked while reading: it is collected while the error unwinds, so that a good
 //! span pays nothing for it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize as _;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -396,19 +396,19 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
-        let digits = value.to_string();
         self.0.integer(value.unsigned_abs(), || {
-            canonical::is_canonical_integer(&digits)
+            canonical::is_canonical_integer(&value.to_string())
         })?;
-        self.0.text.push_str(&digits);
+        // Writing into memory cannot fail.
+        let _ = write!(self.0.text, "{value}");
         Ok(())
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
-        let digits = value.to_string();
-        self.0
-            .integer(value, || canonical::is_canonical_integer(&digits))?;
-        self.0.text.push_str(&digits);
+        self.0.integer(value, || {
+            canonical::is_canonical_integer(&value.to_string())
+        })?;
+        let _ = write!(self.0.text, "{value}");
         Ok(())
     }
 
