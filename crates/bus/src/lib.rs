@@ -1,1 +1,48 @@
-//! logline-bus.
+//! The bus: every address, stream, consumer, header and receipt of LogLine, over NATS JetStream.
+//!
+//! This crate alone names the NATS client. It knows how messages travel and what the server promises;
+//! it never decides whether a span is right, and it never keeps state of its own.
+//!
+//! Start at [`Subject`] (every address), then [`Bus`] (one connection). Publishing is in [`Outgoing`],
+//! [`Receipt`] and [`PublishService`]; the projector's side in [`Intake`] and [`TimelineEntry`];
+//! readers use [`Deliveries`] and [`Tail`]; time comes from [`Timer`].
+
+pub mod subject;
+
+mod connection;
+mod error;
+mod stream;
+
+mod message;
+mod publish;
+mod quarantine;
+mod receipt;
+mod service;
+
+mod intake;
+mod pull;
+mod stored;
+mod timeline;
+
+mod consumer;
+mod tail;
+mod timer;
+
+pub mod header;
+pub mod metric;
+pub mod trace;
+
+pub use connection::{Bus, Config, Connection, Secret};
+pub use consumer::{ConsumerSpec, Deliveries, Delivery};
+pub use error::{AppendError, Error};
+pub use intake::{Acker, Intake, IntakeConfig};
+pub use message::{Incoming, IngestSeq, NotAReceiptToken, ReceiptToken, message_digest};
+pub use publish::{Answer, Outgoing};
+pub use quarantine::Quarantined;
+pub use receipt::{NotAReceipt, Receipt};
+pub use service::PublishService;
+pub use stream::{Difference, Holder, StreamState};
+pub use subject::{Filter, Subject, Token};
+pub use tail::{Start, Tail};
+pub use timeline::TimelineEntry;
+pub use timer::{Schedule, Timer, TimerDeliveries, TimerDelivery};

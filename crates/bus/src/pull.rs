@@ -1,0 +1,323 @@
+//! Pull requests: asking a consumer for messages, holding a pin, noticing silence.
+//!
+//! The client library has such a loop too, but hides in it what LogLine must see: the loss of a pin, the sequence of a
+//! reconnect, and when a request runs out. INVARIANT (cancel safety): a dropped future loses no message.
+
+use std::time::Duration;
+
+use async_nats::{Message, StatusCode, Subscriber};
+use futures_util::{FutureExt, StreamExt};
+use serde::Serialize;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{Bus, Connection, Error, metric, stored::DeliveryInfo};
+
+/// How long after its last sign of life was due a consumer counts as silent.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Pause before asking again after the server turned a request down.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// The only priority group that is used.
+pub(crate) const GROUP: &str = "one";
+
+/// The header in which the server names the pin; the last one counts, since a publisher may have sent one too.
+const PIN_ID: &str = "Nats-Pin-Id";
+
+/// How a consumer is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct PullSpec {
+    pub(crate) stream: &'static str,
+    pub(crate) consumer: String,
+    /// Messages per request.
+    pub(crate) batch: usize,
+    /// How long a request waits at the server.
+    pub(crate) expires: Duration,
+    /// How often the server says that it is there while a request waits; none where `expires` is short.
+    pub(crate) heartbeat: Option<Duration>,
+    /// Whether one client at a time is served.
+    pub(crate) pinned: bool,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Pulled {
+    Message(Message),
+    /// Another client is, or may become, the pinned one.
+    PinLost,
+    /// The consumer or its stream is gone.
+    Gone,
+    /// No sign of life in time.
+    Silent,
+    /// The connection was made anew: what the server remembers may have changed.
+    Reconnected,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    batch: usize,
+    expires: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_heartbeat: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+}
+
+/// One client of one consumer.
+pub(crate) struct Pull {
+    bus: Bus,
+    spec: PullSpec,
+    messages: Subscriber,
+    inbox: String,
+    /// Messages still owed by the requests that wait at the server.
+    owed: usize,
+    /// When the newest request has run out at the server.
+    runs_out: Instant,
+    /// Not to ask before.
+    not_before: Option<Instant>,
+    heard: Instant,
+    pin: Option<String>,
+    pinned: watch::Sender<bool>,
+    connection: watch::Receiver<Connection>,
+    made: u64,
+}
+
+impl Pull {
+    pub(crate) async fn start(bus: &Bus, spec: PullSpec) -> Result<Self, Error> {
+        let inbox = bus.inner.client.new_inbox();
+        let messages = bus
+            .inner
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|source| Error::client("subscribing to a consumer")(source.into()))?;
+        let connection = bus.connected();
+        let made = connection.borrow().made;
+        let now = Instant::now();
+        Ok(Self {
+            bus: bus.clone(),
+            spec,
+            messages,
+            inbox,
+            owed: 0,
+            runs_out: now,
+            not_before: None,
+            heard: now,
+            pin: None,
+            pinned: watch::Sender::new(false),
+            connection,
+            made,
+        })
+    }
+
+    /// Whether this client holds the pin, as a signal.
+    pub(crate) fn pinned(&self) -> watch::Receiver<bool> {
+        self.pinned.subscribe()
+    }
+
+    pub(crate) fn stream(&self) -> &'static str {
+        self.spec.stream
+    }
+
+    pub(crate) fn consumer(&self) -> &str {
+        &self.spec.consumer
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pin.is_some()
+    }
+
+    /// A message that is here already.
+    pub(crate) fn ready(&mut self) -> Option<Pulled> {
+        loop {
+            match self.messages.next().now_or_never()? {
+                Some(message) => {
+                    if let Some(pulled) = self.sort(message) {
+                        return Some(pulled);
+                    }
+                }
+                None => return None,
+            }
+        }
+    }
+
+    /// Waits for what comes next, keeping a request at the server.
+    pub(crate) async fn next(&mut self) -> Result<Pulled, Error> {
+        loop {
+            if let Some(pulled) = self.ready() {
+                return Ok(pulled);
+            }
+            let connection = *self.connection.borrow_and_update();
+            if connection.made != self.made {
+                self.made = connection.made;
+                self.forget_requests();
+                return Ok(Pulled::Reconnected);
+            }
+            if !connection.up {
+                self.heard = Instant::now();
+                let changed = self.connection.changed().await;
+                changed.map_err(|_| Error::Closed)?;
+                continue;
+            }
+            self.ask_if_needed().await?;
+            let wake = self.wakes_at();
+            tokio::select! {
+                biased;
+                message = self.messages.next() => {
+                    let message = message.ok_or(Error::Closed)?;
+                    if let Some(pulled) = self.sort(message) {
+                        return Ok(pulled);
+                    }
+                }
+                changed = self.connection.changed() => changed.map_err(|_| Error::Closed)?,
+                () = tokio::time::sleep_until(wake) => {
+                    if Instant::now() >= self.silent_at() {
+                        self.forget_requests();
+                        metrics::counter!(metric::CONSUMER_STALLS, "consumer" => self.spec.consumer.clone()).increment(1);
+                        return Ok(Pulled::Silent);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives up the pin that another client waits for.
+    pub(crate) async fn unpin(&mut self) -> Result<(), Error> {
+        if self.pin.take().is_some() {
+            self.pinned.send_replace(false);
+            let PullSpec {
+                stream, consumer, ..
+            } = &self.spec;
+            let request = serde_json::json!({ "group": GROUP });
+            let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
+            let _: serde_json::Value = self.bus.ask(subject, &request).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was asked, so that the next call asks anew.
+    pub(crate) fn forget_requests(&mut self) {
+        self.owed = 0;
+        self.heard = Instant::now();
+    }
+
+    async fn ask_if_needed(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        if self.not_before.is_some_and(|not_before| now < not_before) {
+            return Ok(());
+        }
+        self.not_before = None;
+        let wanted = if self.owed == 0 {
+            self.spec.batch
+        } else if self.owed <= self.spec.batch / 2 && (!self.spec.pinned || self.is_pinned()) {
+            self.spec.batch - self.owed
+        } else if now >= self.runs_out {
+            // The request's end was lost on the way.
+            self.owed = 0;
+            self.spec.batch
+        } else {
+            return Ok(());
+        };
+        let request = Request {
+            batch: wanted,
+            expires: nanos(self.spec.expires),
+            idle_heartbeat: self.spec.heartbeat.map(nanos),
+            group: self.spec.pinned.then_some(GROUP),
+            id: self.pin.as_deref(),
+        };
+        // Numbers and names alone: this cannot fail.
+        let body = serde_json::to_vec(&request).unwrap_or_default();
+        let PullSpec {
+            stream, consumer, ..
+        } = &self.spec;
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        self.bus
+            .inner
+            .client
+            .publish_with_reply(subject, self.inbox.clone(), body.into())
+            .await
+            .map_err(|source| Error::client("asking a consumer")(source.into()))?;
+        if self.owed == 0 {
+            self.heard = now;
+        }
+        self.owed += wanted;
+        self.runs_out = now + self.spec.expires + GRACE;
+        Ok(())
+    }
+
+    fn silent_at(&self) -> Instant {
+        let sign = self.spec.heartbeat.map_or(self.spec.expires, |it| 2 * it);
+        self.heard + sign + GRACE
+    }
+
+    fn wakes_at(&self) -> Instant {
+        self.not_before.unwrap_or_else(|| self.silent_at())
+    }
+
+    /// Takes the books forward by one message; `None` where it was a mere sign of life.
+    fn sort(&mut self, message: Message) -> Option<Pulled> {
+        self.heard = Instant::now();
+        // A publisher may put a status on its message; only what is not a delivery is the server's word.
+        let said = message
+            .status
+            .filter(|_| DeliveryInfo::of(&message).is_none());
+        let Some(status) = said else {
+            self.owed = self.owed.saturating_sub(1);
+            if self.spec.pinned {
+                self.note_pin(&message);
+            }
+            return Some(Pulled::Message(message));
+        };
+        if status == StatusCode::IDLE_HEARTBEAT {
+            return None;
+        }
+        let pending = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get_last("Nats-Pending-Messages"))
+            .and_then(|pending| pending.as_str().parse().ok());
+        self.owed = pending.map_or(0, |pending| self.owed.saturating_sub(pending));
+        match status {
+            StatusCode::PIN_ID_MISMATCH => {
+                self.owed = 0;
+                let had = self.pin.take().is_some();
+                self.pinned.send_replace(false);
+                if had {
+                    metrics::counter!(metric::PINS_LOST, "consumer" => self.spec.consumer.clone())
+                        .increment(1);
+                }
+                had.then_some(Pulled::PinLost)
+            }
+            StatusCode::NO_RESPONDERS => Some(Pulled::Gone),
+            _ if message.description.as_deref() == Some("Consumer Deleted") => Some(Pulled::Gone),
+            StatusCode::TIMEOUT => None,
+            _ => {
+                tracing::debug!(%status, description = ?message.description, consumer = self.spec.consumer, "pull request ended");
+                self.not_before = Some(self.heard + REFUSED_PAUSE);
+                None
+            }
+        }
+    }
+
+    fn note_pin(&mut self, message: &Message) {
+        let id = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get_last(PIN_ID));
+        if let Some(id) = id
+            && self.pin.as_deref() != Some(id.as_str())
+        {
+            if self.pin.replace(id.as_str().to_owned()).is_none() {
+                metrics::counter!(metric::PINS_GAINED, "consumer" => self.spec.consumer.clone())
+                    .increment(1);
+            }
+            self.pinned.send_replace(true);
+        }
+    }
+}
+
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
