@@ -110,7 +110,6 @@ impl fmt::Display for Outcome {
 /// The canonical text of a line (SPAN-6): what it names, with the three defaults that are always there.
 pub fn canon(line: &[u8], encoding: Encoding, limits: &Limits) -> Outcome {
     outcome(open(line, encoding, limits).and_then(|(draft, _)| {
-        draft.check_bounds()?;
         let mut bytes = Vec::new();
         draft.canonical(&mut bytes);
         String::from_utf8(bytes)
@@ -120,10 +119,9 @@ pub fn canon(line: &[u8], encoding: Encoding, limits: &Limits) -> Outcome {
 
 /// The content hash of a line (SPAN-7).
 pub fn hash(line: &[u8], encoding: Encoding, limits: &Limits) -> Outcome {
-    outcome(open(line, encoding, limits).and_then(|(draft, _)| {
-        draft.check_bounds()?;
-        Ok(draft.content_hash().to_string())
-    }))
+    outcome(
+        open(line, encoding, limits).and_then(|(draft, _)| Ok(draft.content_hash().to_string())),
+    )
 }
 
 /// The line signed: what is missing is filled in from `fill`, everything is written in its canonical form.
@@ -175,7 +173,6 @@ pub fn check(line: &[u8], encoding: Encoding, limits: &Limits) -> Outcome {
 
 fn checked(draft: Draft, ledger: LedgerFields, limits: &Limits) -> Result<Checked, Refusal> {
     draft.check_required()?;
-    draft.check_bounds()?;
     draft.check_size(limits)?;
     draft.check_signature_shape()?;
     draft.check_signature()?;

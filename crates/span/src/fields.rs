@@ -218,7 +218,6 @@ impl Writer<'_> {
     fn text(&mut self, key: &str, text: Option<&str>) {
         let Some(text) = text else { return };
         self.key(key);
-        // INVARIANT (no U+0000): bounds are checked before anything is written.
         canonical::put_text(self.out, text);
     }
 

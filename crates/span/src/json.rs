@@ -3,12 +3,13 @@
 pub(crate) mod canonical;
 pub(crate) mod literal;
 pub(crate) mod reader;
+pub(crate) mod scribe;
 
 use serde::Serialize;
 
 use crate::draft::Limits;
 use crate::refusal::{Code, Refusal};
-use reader::{Scribe, Source};
+use scribe::{Scribe, Source};
 
 /// One JSON value.
 ///
@@ -20,6 +21,7 @@ use reader::{Scribe, Source};
 /// let json = Json::parse(br#"{"b": 5.0, "a": [1e2, "\u0041"]}"#).unwrap();
 /// assert_eq!(json.as_str(), r#"{"a":[100,"A"],"b":5}"#);
 /// assert!(Json::parse(br#"{"a":1,"a":2}"#).is_err());
+/// assert!(Json::from_canonical("1.0").is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Json(Box<str>);
@@ -34,6 +36,19 @@ impl Json {
             Ok(())
         })?;
         Ok(Self(json.into_boxed_str()))
+    }
+
+    /// Takes text that must be canonical already, as the ledger stores it (SPAN-8).
+    pub fn from_canonical(text: &str) -> Result<Self, Refusal> {
+        let json = Self::parse(text.as_bytes())?;
+        if json.as_str() == text {
+            Ok(json)
+        } else {
+            Err(Refusal::new(
+                Code::InvalidValue,
+                "the text is not the canonical form of its value",
+            ))
+        }
     }
 
     /// The canonical form of a value in memory.

@@ -23,10 +23,10 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// Appends `text` as a JSON string with its quotes. `false` where it holds U+0000, which has no canonical form here.
+/// Appends `text` as a JSON string with its quotes. `false` where it holds U+0000, which no span may.
 pub(crate) fn put_text(sink: &mut impl Sink, text: &str) -> bool {
     sink.put("\"");
-    let mut rest = text;
+    let (mut rest, mut whole) = (text, true);
     while let Some(at) = rest.bytes().position(needs_escape) {
         // The byte found is ASCII, so both cuts are character boundaries.
         let (plain, from) = rest.split_at(at);
@@ -40,8 +40,8 @@ pub(crate) fn put_text(sink: &mut impl Sink, text: &str) -> bool {
             "\n" => sink.put("\\n"),
             "\u{c}" => sink.put("\\f"),
             "\r" => sink.put("\\r"),
-            "\0" => return false,
             control => {
+                whole &= control != "\0";
                 sink.put("\\u00");
                 sink.put(crate::hash::hex_text(control.as_bytes(), &mut [0; 2]));
             }
@@ -50,7 +50,7 @@ pub(crate) fn put_text(sink: &mut impl Sink, text: &str) -> bool {
     }
     sink.put(rest);
     sink.put("\"");
-    true
+    whole
 }
 
 const fn needs_escape(byte: u8) -> bool {
