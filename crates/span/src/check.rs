@@ -119,9 +119,7 @@ pub fn canon(line: &[u8], encoding: Encoding, limits: &Limits) -> Outcome {
 
 /// The content hash of a line (SPAN-7).
 pub fn hash(line: &[u8], encoding: Encoding, limits: &Limits) -> Outcome {
-    outcome(
-        open(line, encoding, limits).and_then(|(draft, _)| Ok(draft.content_hash().to_string())),
-    )
+    outcome(open(line, encoding, limits).map(|(draft, _)| draft.content_hash().to_string()))
 }
 
 /// The line signed: what is missing is filled in from `fill`, everything is written in its canonical form.

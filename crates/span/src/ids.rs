@@ -312,7 +312,7 @@ macro_rules! number_id {
 number_id!(Position, u64, "must be an integer from 1 to 2^53-1");
 number_id!(Seq, u32, "must be an integer from 0 to 2^31-1");
 
-/// Who may read a span.
+/// Who may read a span; the lesser is the narrower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Visibility {
     /// The owner alone.
