@@ -1,2 +1,61 @@
-//! xtask.
-fn main() {}
+//! The project's own commands: the gate, the measurements, the long fault run.
+//!
+//! Start reading at [`Task`]; the rules that no other tool checks are in `layers` and `tidy`.
+#![expect(
+    clippy::print_stdout,
+    reason = "the results of these commands are what they print"
+)]
+#![expect(clippy::print_stderr, reason = "progress goes beside the results")]
+
+mod bench;
+mod check;
+mod workspace;
+
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Formatting, lints, documentation, tests, layering: the gate
+    Check {
+        /// Only what takes seconds: formatting, lints, layering and tidiness
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Every bench target in turn, as one table and as `target/bench.jsonl`
+    Bench {
+        /// Run only the targets with one of these names
+        names: Vec<String>,
+    },
+    /// Kills parts of the system at random under load and checks the ledger
+    Faults {
+        /// How many kills
+        #[arg(long, default_value_t = 30)]
+        runs: u32,
+        /// Repeats a run that failed
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// The documentation, warnings denied
+    Docs,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Check { quick } => check::check(quick),
+        Task::Bench { names } => bench::bench(&names),
+        Task::Faults { runs, seed } => check::faults(runs, seed),
+        Task::Docs => check::docs(),
+    }
+}
