@@ -1,0 +1,217 @@
+//! One request, from its delivery to its acknowledgement.
+//!
+//! Where bus or ledger are away the job waits for them in its place, so that the order within a function holds; what
+//! is held stays held, and a process that ends meanwhile leaves it to the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use logline_bus::{Delivery, trace};
+use logline_sandbox::{FailureCode, Limits, Outcome, Run};
+use logline_span::{Sealed, Seq};
+use tracing::Instrument;
+
+use super::{Plan, Unrunnable};
+use crate::outbox::Context;
+use crate::supervisor::Charge;
+use crate::written::{self, Writer, Written};
+use crate::{DEPTH_MAX, Role, Step, metric};
+
+/// Versions of a function sealed between a request and its turn, gaps between their numbers counted.
+const LATER_VERSIONS_MAX: usize = 256;
+
+pub(crate) struct Job {
+    pub(crate) charge: Charge,
+    pub(crate) delivery: Arc<Delivery>,
+}
+
+/// What a job waits for.
+#[derive(Debug, thiserror::Error)]
+enum NotNow {
+    #[error("the sandbox is not available")]
+    Sandbox,
+    #[error("no receipt has come")]
+    Receipt,
+    #[error("the bus did not take it")]
+    Bus(#[from] logline_bus::Error),
+}
+
+impl Job {
+    pub(crate) async fn serve(self) {
+        let request = &self.delivery.sealed;
+        let span = tracing::info_span!(
+            "process timeline.{tenant}.{visibility}.{owner}.{status}.{entity_type}",
+            role = "worker",
+            id = %request.span.id,
+            seq = %request.span.seq,
+        );
+        trace::extract(&*self.delivery, &span);
+        async {
+            if super::concerns(request) {
+                self.answer(request).await;
+                self.charge.shared.step(Role::Worker, Step::Published);
+            }
+            if let Err(error) = self.delivery.ack().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the bus was not told and delivers again"
+                );
+            }
+            self.charge.held.release(&self.delivery);
+            metrics::counter!(metric::HANDLED, "role" => "worker", "outcome" => "done")
+                .increment(1);
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// When this returns, the bus has everything that the request causes (EXE-7).
+    async fn answer(&self, request: &Sealed) {
+        if self.delivery.depth >= DEPTH_MAX {
+            return self
+                .publish(written::too_deep(Writer::Worker, request, DEPTH_MAX))
+                .await;
+        }
+        let function = self.function(request).await;
+        if self.delivery.deliveries > self.charge.shared.config.deliveries_max {
+            return self
+                .publish(super::unrun(
+                    request,
+                    function.as_ref(),
+                    Unrunnable::Abandoned,
+                ))
+                .await;
+        }
+        match super::plan(request, function.as_ref(), self.limits()) {
+            Plan::Answer(written) => self.publish(*written).await,
+            Plan::Run(run) => {
+                let outcome = self.run(*run).await;
+                if let Some(function) = &function {
+                    self.report(request, super::execution(request, function, outcome))
+                        .await;
+                }
+            }
+        }
+    }
+
+    /// The function's version that held when the request was sealed.
+    async fn function(&self, request: &Sealed) -> Option<Sealed> {
+        let id = request.span.parent_id?;
+        let tenant = &request.span.tenant_id;
+        let ledger = &self.charge.shared.resources.ledger;
+        let mut version = self
+            .insist("look the function up", || ledger.latest(tenant, id))
+            .await;
+        let mut later = version.as_ref().map(|latest| latest.span.seq);
+        for _ in 0..LATER_VERSIONS_MAX {
+            if version
+                .as_ref()
+                .is_some_and(|version| version.position < request.position)
+            {
+                return version;
+            }
+            let earlier = later.and_then(|later| Seq::new(later.get().checked_sub(1)?))?;
+            version = self
+                .insist("look the function up", || ledger.at(tenant, id, earlier))
+                .await;
+            later = Some(earlier);
+        }
+        None
+    }
+
+    async fn run(&self, run: Run) -> Outcome {
+        let sandbox = &self.charge.shared.resources.sandbox;
+        self.insist("run the function", || async {
+            let outcome = sandbox
+                .run(run.clone())
+                .instrument(tracing::info_span!("sandbox run"))
+                .await;
+            match &outcome.result {
+                Err(failure) if failure.code == FailureCode::Unavailable => Err(NotNow::Sandbox),
+                Ok(_) | Err(_) => Ok(outcome),
+            }
+        })
+        .await
+    }
+
+    /// The execution, and the label behind it where it was slow: under the id with which the execution is sealed.
+    async fn report(&self, request: &Sealed, execution: Written) {
+        let shared = &self.charge.shared;
+        let mut signed = shared.outbox.sign(execution);
+        let status = signed
+            .span
+            .status
+            .as_ref()
+            .map_or("", |status| status.as_str())
+            .to_owned();
+        metrics::counter!(metric::EXECUTIONS, "status" => status).increment(1);
+        metrics::histogram!(metric::EXECUTION_DURATION)
+            .record(f64::from(signed.span.duration_ms.unwrap_or(0)));
+        let slow = Duration::from_millis(shared.config.slow_ms);
+        let context = self.context();
+        if super::slow(request, &signed.span, slow).is_none() {
+            return self
+                .insist("publish the execution", || {
+                    shared.outbox.publish(&signed, &context)
+                })
+                .await;
+        }
+        let sealed = self.insist("seal the execution", || async {
+            shared
+                .outbox
+                .publish_sealed(&signed, &context)
+                .await?
+                .ok_or(NotNow::Receipt)
+        });
+        signed.span.id = sealed.await;
+        if let Some(label) = super::slow(request, &signed.span, slow) {
+            self.publish(label).await;
+        }
+    }
+
+    async fn publish(&self, written: Written) {
+        let outbox = &self.charge.shared.outbox;
+        let signed = outbox.sign(written);
+        let context = self.context();
+        self.insist("publish", || outbox.publish(&signed, &context))
+            .await;
+    }
+
+    fn context(&self) -> Context {
+        Context::of_cause(self.delivery.depth, self.delivery.traceparent.clone())
+    }
+
+    fn limits(&self) -> Limits {
+        let config = &self.charge.shared.config;
+        Limits {
+            wall: Duration::from_millis(config.timeout_ms),
+            memory_bytes: config.memory_bytes_max,
+            ..Limits::STANDARD
+        }
+    }
+
+    /// Tries until it works; only what is away makes it fail.
+    async fn insist<T, E, F>(&self, what: &'static str, mut attempt: impl FnMut() -> F) -> T
+    where
+        E: std::error::Error + 'static,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut failures = 0;
+        loop {
+            match attempt().await {
+                Ok(done) => return done,
+                Err(error) => {
+                    failures += 1;
+                    metrics::counter!(metric::WAITS, "role" => "worker").increment(1);
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        failures,
+                        what,
+                        "waits and tries again"
+                    );
+                    self.charge.shared.config.backoff.wait(failures).await;
+                }
+            }
+        }
+    }
+}
