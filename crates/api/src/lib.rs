@@ -1,1 +1,30 @@
-//! logline-api.
+//! The HTTP API: publishing, reading and following spans, as the identity that a bearer token stands for.
+//!
+//! This crate alone names axum. It checks what comes in as far as that needs no ledger, hands it to the bus, and reads
+//! the ledger under row-level security. It never writes to the ledger, never decides what is sealed, and trusts nothing
+//! that a body says about who sent it. [`Service`] does for requests on the bus what the API does for HTTP.
+//!
+//! Start at [`Api::bind`], then `route.rs` (every call), `access.rs` (what happens to every request), `publish.rs`.
+
+mod config;
+mod server;
+
+mod connection;
+mod cors;
+
+mod access;
+mod identity;
+mod parameters;
+mod problem;
+mod route;
+
+mod operations;
+mod publish;
+mod receipt;
+mod stream;
+mod timeline;
+
+pub mod metric;
+
+pub use config::{Check, Config, Error, Token};
+pub use server::{Api, Bound, Resources};

@@ -1,0 +1,126 @@
+//! What the API is told when it starts.
+
+use std::{fmt, net::SocketAddr};
+
+use logline_span::{Hash, Principal, TenantId};
+use serde::Deserialize;
+
+/// How the API listens and what it bounds. Durations are in milliseconds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens; loopback unless an operator says otherwise, port 0 for any free one.
+    pub listen: SocketAddr,
+    /// Who may publish and read more than public spans.
+    pub tokens: Vec<Token>,
+    /// Origins whose pages may call the API from a browser, such as `https://app.example`; empty for none.
+    pub cors_origins: Vec<String>,
+    /// Longest body of one span; the bus takes no more than 1 MiB with headers.
+    pub span_bytes_max: usize,
+    /// Longest array or NDJSON body: what one request may hold in memory.
+    pub batch_bytes_max: usize,
+    /// Most spans in one array or NDJSON body.
+    pub batch_entries_max: usize,
+    /// Bound on every request, streams aside (API-5).
+    pub request_timeout_ms: u64,
+    /// How long a publisher that wants its span sealed waits before it gets a receipt to ask with (API-4).
+    pub sealed_wait_ms: u64,
+    /// How often a silent stream shows that it is alive.
+    pub heartbeat_ms: u64,
+    /// How long a stream's reader may leave a span untaken before the stream ends.
+    pub slow_reader_ms: u64,
+    /// Most streams at once: each holds a consumer on the bus.
+    pub streams_max: usize,
+    /// Most connections at once: each holds a file descriptor and a buffer.
+    pub connections_max: usize,
+    /// How long running requests may take to end when the API stops.
+    pub drain_ms: u64,
+}
+
+/// A bearer token, known by its digest alone, and whom it stands for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// BLAKE3 of the token's text (`blake3:<64 hex>`).
+    pub digest: Hash,
+    /// The tenant that it is bound to.
+    pub tenant: TenantId,
+    /// The principal that it speaks for, never one of the system's.
+    pub principal: Principal,
+}
+
+impl Token {
+    /// The entry for a token whose text is at hand.
+    #[must_use]
+    pub fn of(text: &str, tenant: TenantId, principal: Principal) -> Self {
+        Self {
+            digest: Hash::of(text.as_bytes()),
+            tenant,
+            principal,
+        }
+    }
+}
+
+/// Why the API could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken or not this machine's.
+    #[error("cannot listen on {listen}")]
+    Listen {
+        /// The address as configured.
+        listen: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A token stands for a principal that only the system's own credentials may be (API-2).
+    #[error("a token stands for `{principal}` of tenant `{tenant}`, which belongs to the system")]
+    SystemToken {
+        /// The tenant as configured.
+        tenant: TenantId,
+        /// The principal as configured.
+        principal: Principal,
+    },
+    /// An origin that no browser would send.
+    #[error("cors origin `{origin}` is not of the form `https://host`")]
+    Origin {
+        /// The origin as configured.
+        origin: String,
+    },
+}
+
+/// One part's health, asked whenever somebody asks whether the process is ready.
+pub struct Check {
+    name: String,
+    probe: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl Check {
+    /// A check under a name; `probe` looks at what is known already, it never waits.
+    /// Its sentence is shown to anybody who asks: it holds no content of any span.
+    pub fn new(
+        name: impl Into<String>,
+        probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            probe: Box::new(probe),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn ask(&self) -> Result<(), String> {
+        (self.probe)()
+    }
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,246 @@
+//! `GET /api/timeline/stream`: sealed spans as they come, as server-sent events.
+//!
+//! The resume token is the number of the message on the timeline, which stays the same when the stream is made again
+//! (LED-12). A task feeds each stream through a bounded channel: it lets go of the bus as soon as its reader is too slow,
+//! gone, or the API stops, and then says why in an end frame.
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::State as Shared,
+    http::{HeaderMap, HeaderName, Uri, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt, stream as streams};
+use logline_bus::{Start, Tail};
+use logline_span::{Code, Reader};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, Interval, MissedTickBehavior},
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    identity::Identity,
+    metric,
+    parameters::Parameters,
+    problem::Problem,
+    publish,
+    server::State,
+    timeline::{self, FILTERS, Filters},
+};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Frames that wait for the reader's socket: a span may be 256 KiB long.
+const FRAMES_MAX: usize = 16;
+
+/// How long browsers wait before they connect again, in milliseconds.
+const RECONNECT_MS: u32 = 1000;
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Shutdown,
+    SlowReader,
+    BusLost,
+    /// The reader closed it: nobody is told.
+    Left,
+}
+
+impl End {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Shutdown => "shutdown",
+            Self::SlowReader => "slow_reader",
+            Self::BusLost => "bus_lost",
+            Self::Left => "left",
+        }
+    }
+
+    fn frame(self) -> String {
+        format!("event: end\ndata: {{\"reason\":\"{}\"}}\n\n", self.as_str())
+    }
+}
+
+/// Opens a stream after the resume token, or with the next span that is sealed.
+pub(crate) async fn stream(
+    Shared(state): Shared<Arc<State>>,
+    identity: Identity,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let known: Vec<&str> = FILTERS.iter().copied().chain(["after"]).collect();
+    let mut parameters = Parameters::parse(&uri, &known)?;
+    let filters = Filters::take(&mut parameters)?;
+    let after = resume_token(&mut parameters, &headers)?;
+    let permit = Arc::clone(&state.streams)
+        .try_acquire_owned()
+        .map_err(|_| {
+            Problem::new(
+                Code::RateLimited,
+                "too many streams are open on this server",
+            )
+        })?;
+    let bus_problem = |error| Problem::from(publish::bus_refusal(&error));
+    if !state.bus.connected().borrow().up {
+        return Err(Problem::new(
+            Code::BusUnavailable,
+            "the bus cannot be reached",
+        ));
+    }
+    let after = match after {
+        Some(after) => after,
+        None => state.bus.timeline_last().await.map_err(bus_problem)?,
+    };
+    let addresses = filters.addresses(identity.reader());
+    let tail = state
+        .bus
+        .tail(addresses, Start::After(after))
+        .await
+        .map_err(bus_problem)?;
+    let (frames, sent) = mpsc::channel(FRAMES_MAX);
+    let (end, ended) = oneshot::channel();
+    let feed = Feed {
+        state: Arc::clone(&state),
+        reader: identity.0,
+        filters,
+        frames,
+        seen: after,
+        told: after,
+    };
+    state.tasks.spawn(async move {
+        let _permit = permit;
+        // It fails where the reader has gone.
+        let _ = end.send(feed.run(tail).await);
+    });
+    let last = streams::once(ended).filter_map(|end| async move { Some(end.ok()?.frame()) });
+    let opening = format!("retry: {RECONNECT_MS}\nid: {after}\n\n");
+    let frames = streams::once(async move { opening })
+        .chain(ReceiverStream::new(sent))
+        .chain(last);
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Reverse proxies that buffer answers would hold events back.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(frames.map(Ok::<_, Infallible>))).into_response())
+}
+
+/// Where the reader stopped: the header, which browsers send when they connect again, stands above the parameter.
+fn resume_token(parameters: &mut Parameters, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let parameter = parameters.text("after");
+    let (text, name) = match headers.get(LAST_EVENT_ID) {
+        Some(value) => (value.to_str().ok().map(str::to_owned), "Last-Event-ID"),
+        None if parameter.is_none() => return Ok(None),
+        None => (parameter, "after"),
+    };
+    let token = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match token.and_then(|text| text.parse().ok()) {
+        Some(number) => Ok(Some(number)),
+        None => Err(timeline::invalid_cursor(name)),
+    }
+}
+
+/// What feeds one stream.
+struct Feed {
+    state: Arc<State>,
+    reader: Option<Arc<Reader>>,
+    filters: Filters,
+    frames: mpsc::Sender<String>,
+    /// The last message looked at.
+    seen: u64,
+    /// The last resume token that the reader has.
+    told: u64,
+}
+
+impl Feed {
+    async fn run(mut self, mut tail: Tail) -> End {
+        let open = metrics::gauge!(metric::STREAMS);
+        open.increment(1.0);
+        let state = Arc::clone(&self.state);
+        let mut connection = state.bus.connected();
+        let lost = async {
+            connection
+                .wait_for(|connection| !connection.up)
+                .await
+                .is_ok()
+        };
+        let end = tokio::select! {
+            biased;
+            () = state.stopping.cancelled() => End::Shutdown,
+            _ = lost => End::BusLost,
+            end = self.follow(&mut tail) => end,
+        };
+        open.decrement(1.0);
+        metrics::counter!(metric::STREAMS_ENDED, "reason" => end.as_str()).increment(1);
+        end
+    }
+
+    async fn follow(&mut self, tail: &mut Tail) -> End {
+        let period = Duration::from_millis(self.state.config.heartbeat_ms);
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let (number, sealed) = match self.next(tail, &mut heartbeat).await {
+                Ok(next) => next,
+                Err(end) => return end,
+            };
+            self.seen = number;
+            let span = &sealed.span;
+            let may_read = match &self.reader {
+                Some(reader) => reader.may_read(&span.tenant_id, &span.owner_id, span.visibility),
+                None => span.visibility == logline_span::Visibility::Public,
+            };
+            if !may_read || !self.filters.matches(&sealed) {
+                continue;
+            }
+            let frame = format!("event: span\nid: {number}\ndata: {}\n\n", sealed.to_json());
+            if let Err(end) = self.send(frame).await {
+                return end;
+            }
+            heartbeat.reset();
+        }
+    }
+
+    /// The next span on the bus; while there is none, the reader sees heartbeats.
+    async fn next(
+        &mut self,
+        tail: &mut Tail,
+        heartbeat: &mut Interval,
+    ) -> Result<(u64, logline_span::Sealed), End> {
+        let mut next = pin!(tail.next());
+        loop {
+            tokio::select! {
+                next = &mut next => return next.map_err(|error| {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a stream lost the timeline");
+                    End::BusLost
+                }),
+                _ = heartbeat.tick() => {
+                    // What was passed over need not be looked at again after a resume.
+                    let frame = if self.seen > self.told {
+                        format!(": heartbeat\nid: {}\n\n", self.seen)
+                    } else {
+                        ": heartbeat\n\n".to_owned()
+                    };
+                    self.send(frame).await?;
+                }
+                () = self.frames.closed() => return Err(End::Left),
+            }
+        }
+    }
+
+    async fn send(&mut self, frame: String) -> Result<(), End> {
+        let patience = Duration::from_millis(self.state.config.slow_reader_ms);
+        match self.frames.send_timeout(frame, patience).await {
+            Ok(()) => {
+                self.told = self.seen;
+                Ok(())
+            }
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(End::SlowReader),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(End::Left),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A bus, a ledger, a projector and an API between them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use logline_api::{Api, Check, Config, Resources, Token};
+use logline_bus::{self as bus, Bus, Secret};
+use logline_ledger::{self as ledger, IdentityKey, Provision, Role, RolePassword, Writer};
+use logline_projector::Projector;
+use logline_span::Limits;
+use logline_testkit::{Database, Nats, Postgres, deadline};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const PASSWORD: &str = "test";
+
+/// Where the ledger lies.
+enum Store {
+    Shared(Database),
+    Own(Postgres),
+}
+
+pub(crate) struct World {
+    pub(crate) nats: Nats,
+    /// The API's connection.
+    pub(crate) bus: Bus,
+    pub(crate) addr: SocketAddr,
+    store: Store,
+    stop: CancellationToken,
+    api: JoinSet<()>,
+    projector: JoinSet<()>,
+}
+
+/// What the API is told; a test changes what it is about.
+pub(crate) fn config() -> Config {
+    let token = |text: &str, tenant: &str, principal: &str| {
+        Token::of(text, tenant.parse().unwrap(), principal.parse().unwrap())
+    };
+    Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tokens: vec![
+            token("alice's", "acme", "alice"),
+            token("bob's", "acme", "bob@acme.com"),
+            token("eve's", "other", "alice"),
+        ],
+        cors_origins: Vec::new(),
+        span_bytes_max: 1 << 20,
+        batch_bytes_max: 8 << 20,
+        batch_entries_max: 1000,
+        request_timeout_ms: 30_000,
+        sealed_wait_ms: 30_000,
+        heartbeat_ms: 15_000,
+        slow_reader_ms: 10_000,
+        streams_max: 8,
+        connections_max: 256,
+        drain_ms: 5_000,
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(config()).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        Self::start(Store::Shared(Postgres::shared().database().await), config).await
+    }
+
+    /// With a Postgres that may be stopped.
+    pub(crate) async fn with_own_postgres(config: Config) -> Self {
+        Self::start(Store::Own(Postgres::private().await), config).await
+    }
+
+    pub(crate) async fn with_check(check: Check) -> Self {
+        Self::start_with(
+            Store::Shared(Postgres::shared().database().await),
+            config(),
+            check,
+        )
+        .await
+    }
+
+    async fn start(store: Store, config: Config) -> Self {
+        Self::start_with(store, config, Check::new("projector", || Ok(()))).await
+    }
+
+    async fn start_with(store: Store, config: Config, check: Check) -> Self {
+        let nats = Nats::start().await;
+        let bus = connect(&nats).await;
+        bus.migrate().await.unwrap();
+        let password = |role| RolePassword {
+            role,
+            password: PASSWORD.to_owned(),
+        };
+        let provision = Provision {
+            log_name: "log.test".to_owned(),
+            identity_key: identity_key(),
+            passwords: Role::ALL.map(password).to_vec(),
+        };
+        ledger::migrate(&store.admin_url(), &provision)
+            .await
+            .unwrap();
+        let resources = store.resources(&bus, vec![check]);
+        let stop = CancellationToken::new();
+        let bound = Api::bind(config, resources).await.unwrap();
+        let addr = bound.addr();
+        let mut api = JoinSet::new();
+        api.spawn(bound.run(stop.clone()));
+        let mut projector = JoinSet::new();
+        let writer = Writer::connect(&store.config(Role::Projector)).unwrap();
+        projector.spawn(Projector::new(sealing(), connect(&nats).await, writer).run(stop.clone()));
+        Self {
+            nats,
+            bus,
+            addr,
+            store,
+            stop,
+            api,
+            projector,
+        }
+    }
+
+    pub(crate) fn anonymous(&self) -> Client {
+        Client {
+            addr: self.addr,
+            token: None,
+        }
+    }
+
+    pub(crate) fn alice(&self) -> Client {
+        self.by("alice's")
+    }
+
+    /// Of alice's tenant.
+    pub(crate) fn bob(&self) -> Client {
+        self.by("bob's")
+    }
+
+    /// Of another tenant, under alice's name.
+    pub(crate) fn eve(&self) -> Client {
+        self.by("eve's")
+    }
+
+    pub(crate) fn by(&self, token: &str) -> Client {
+        Client {
+            addr: self.addr,
+            token: Some(token.to_owned()),
+        }
+    }
+
+    pub(crate) fn postgres(&self) -> &Postgres {
+        match &self.store {
+            Store::Own(postgres) => postgres,
+            Store::Shared(_) => panic!("the cluster is shared"),
+        }
+    }
+
+    pub(crate) fn resources(&self, checks: Vec<Check>) -> Resources {
+        self.store.resources(&self.bus, checks)
+    }
+
+    /// Stops the API as a process would be, and waits until it has ended.
+    pub(crate) async fn stop(&mut self) {
+        self.stop.cancel();
+        deadline(PATIENCE, async {
+            while self.api.join_next().await.is_some() {}
+        })
+        .await;
+    }
+
+    /// The last refused message with this code: its headers and its bytes, as the stock client shows them.
+    pub(crate) async fn quarantined(&self, tenant: &str, code: &str) -> String {
+        let mut command = tokio::process::Command::new(logline_testkit::nats_cli());
+        let subject = format!("--last-for=quarantine.{tenant}.{code}");
+        command.args([
+            "--server",
+            &self.nats.url(),
+            "stream",
+            "get",
+            "QUARANTINE",
+            &subject,
+        ]);
+        let output = deadline(PATIENCE, command.output()).await.unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.projector.abort_all();
+    }
+}
+
+impl Store {
+    fn admin_url(&self) -> String {
+        match self {
+            Self::Own(postgres) => postgres.superuser_url(),
+            Self::Shared(database) => database.url(),
+        }
+    }
+
+    fn resources(&self, bus: &Bus, checks: Vec<Check>) -> Resources {
+        let config = self.config(Role::Reader);
+        Resources {
+            bus: bus.clone(),
+            reader: ledger::Reader::connect(&config, identity_key()).unwrap(),
+            limits: Limits::STANDARD,
+            checks,
+        }
+    }
+
+    fn config(&self, role: Role) -> ledger::Config {
+        let url = match self {
+            Self::Own(postgres) => postgres.url(role.name(), PASSWORD, "postgres"),
+            Self::Shared(database) => database.url_as(role.name(), PASSWORD),
+        };
+        ledger::Config {
+            url,
+            connections_max: 4,
+            acquire_timeout: Duration::from_secs(5),
+            application_name: "test".to_owned(),
+        }
+    }
+}
+
+fn identity_key() -> IdentityKey {
+    IdentityKey::from_bytes([7; IdentityKey::LEN])
+}
+
+async fn connect(nats: &Nats) -> Bus {
+    let config = bus::Config {
+        url: nats.url(),
+        connection_name: "test".to_owned(),
+        replicas: 1,
+        ingest_bytes_max: -1,
+        user_password: None::<(String, Secret)>,
+        open_inboxes: true,
+    };
+    Bus::connect(&config).await.unwrap()
+}
+
+fn sealing() -> logline_projector::Config {
+    logline_projector::Config {
+        shard: 0,
+        take_over: Duration::from_secs(2),
+        ack_wait: Duration::from_secs(30),
+        ack_pending_max: 2000,
+        batch_max: 500,
+        batch_bytes_max: 8 << 20,
+        tenants_cached_max: 1000,
+        ingest_keep: Duration::from_secs(3600),
+        limits: Limits::STANDARD,
+    }
+}
