@@ -1,6 +1,13 @@
 //! One connection to the bus.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
@@ -76,6 +83,8 @@ pub struct Bus {
 }
 
 pub(crate) struct Inner {
+    config: Config,
+    closed: AtomicBool,
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
     pub(crate) replicas: usize,
@@ -129,6 +138,8 @@ impl Bus {
         Ok(Self {
             inner: Arc::new(Inner {
                 inbox: Inbox::new(&client),
+                config: config.clone(),
+                closed: AtomicBool::new(false),
                 client,
                 jetstream,
                 replicas: config.replicas,
@@ -145,8 +156,20 @@ impl Bus {
         self.inner.connection.clone()
     }
 
+    /// Another connection to the same server, for what could break this one.
+    pub(crate) async fn sibling(&self, part: &str) -> Result<Self, Error> {
+        let mut config = self.inner.config.clone();
+        config.connection_name = format!("{} {part}", config.connection_name);
+        Self::connect(&config).await
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Relaxed)
+    }
+
     /// Sends what is buffered and closes the connection for every clone.
     pub async fn close(&self) {
+        self.inner.closed.store(true, Ordering::Relaxed);
         // It fails only where the connection is closed already.
         let _ = self.inner.client.drain().await;
     }

@@ -21,7 +21,7 @@ use crate::{
     stream::TIMELINE,
 };
 
-pub(crate) use reader::{Reader, pause};
+pub(crate) use reader::{Reader, ensure, pause};
 
 /// How long an ordinary pull request waits at the server, and how often it says that it is there meanwhile: an idle
 /// reader costs three messages in thirty seconds.

@@ -1,8 +1,43 @@
 //! The projector's intake: `INGEST` in order, without gaps, for one process at a time.
+//!
+//! A consumer with one pinned client brings the messages; what it does not bring is fetched by number. Anyone may have
+//! written their headers, and the client library drops its connection over malformed ones (or dies of them), so
+//! they are read over a connection of their own, which is made again, and a message that cannot be read so is
+//! read in the server's JSON instead: one sender's poison stops nobody (LED-16).
 
-use std::{convert::Infallible, time::Duration};
+mod ack;
+mod order;
+mod raw;
 
-use crate::{Bus, Error, Incoming};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use async_nats::{
+    Message,
+    jetstream::consumer::{AckPolicy, Info, pull},
+};
+use serde_json::Value;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    Bus, Error, Incoming,
+    consumer::{self, ensure, pause},
+    metric,
+    pull::{Pull, Pulled},
+    stored::{DeliveryInfo, Stored},
+    stream::INGEST,
+};
+
+pub use ack::Acker;
+use order::{Next, Order};
+
+/// The consumer of the one shard that there is (BUS-10).
+const DURABLE: &str = "projector-0";
+
+/// Messages fetched by number at once.
+const FETCH_MAX: u64 = 1000;
 
 /// How the intake behaves.
 #[derive(Clone, Copy, Debug)]
@@ -13,26 +48,27 @@ pub struct IntakeConfig {
     pub ack_wait: Duration,
     /// Messages that may be unacknowledged at once.
     pub max_ack_pending: usize,
-    /// Messages asked for at once.
+    /// Messages asked for at once; at most twice as many are buffered.
     pub batch_max: usize,
 }
 
 /// The messages of `INGEST` for the one process that holds the pin.
-pub struct Intake {}
-
-/// Acknowledges what the intake handed out; clones share it.
-#[derive(Clone)]
-pub struct Acker {}
-
-impl Acker {
-    /// Acknowledges every message up to a number.
-    ///
-    /// # Errors
-    ///
-    /// Where the client is closed.
-    pub async fn ack_through(&self, seq: u64) -> Result<(), Error> {
-        todo!()
-    }
+pub struct Intake {
+    bus: Bus,
+    /// The connection that hostile headers may break.
+    reader: Bus,
+    settings: IntakeConfig,
+    config: pull::Config,
+    pull: Pull,
+    pinned: watch::Sender<bool>,
+    order: Order,
+    /// Handed out by the call that is under way; it survives a dropped future.
+    out: Vec<Incoming>,
+    acks: Arc<ack::Pending>,
+    /// The consumer must be looked at before the next message.
+    doubtful: bool,
+    /// Times in a row that the connection was lost without a message handed out in between.
+    strikes: u32,
 }
 
 impl Bus {
@@ -41,8 +77,34 @@ impl Bus {
     /// # Errors
     ///
     /// Where the server cannot be asked.
-    pub async fn intake(&self, config: IntakeConfig) -> Result<Intake, Error> {
-        todo!()
+    pub async fn intake(&self, settings: IntakeConfig) -> Result<Intake, Error> {
+        let config = pull::Config {
+            ack_policy: AckPolicy::All,
+            ..consumer::config(
+                DURABLE,
+                Vec::new(),
+                settings.ack_wait,
+                settings.max_ack_pending,
+                Some(settings.take_over),
+            )
+        };
+        ensure(self, INGEST, &config, true).await?;
+        let reader = self.sibling("intake").await?;
+        let pinned = watch::Sender::new(false);
+        let pull = start(&reader, &settings, &pinned).await?;
+        Ok(Intake {
+            bus: self.clone(),
+            reader,
+            settings,
+            config,
+            pull,
+            pinned,
+            order: Order::new(),
+            out: Vec::new(),
+            acks: Arc::default(),
+            doubtful: true,
+            strikes: 0,
+        })
     }
 
     /// One message of `INGEST`, where it is still kept.
@@ -51,8 +113,20 @@ impl Bus {
     ///
     /// Where the server cannot be asked.
     pub async fn ingest_at(&self, seq: u64) -> Result<Option<Incoming>, Error> {
-        todo!()
+        self.raw_ingest(seq)
+            .await
+            .map(|found| found.map(|raw| raw.incoming))
     }
+}
+
+async fn start(
+    reader: &Bus,
+    settings: &IntakeConfig,
+    pinned: &watch::Sender<bool>,
+) -> Result<Pull, Error> {
+    let take_over = Some(settings.take_over);
+    let spec = consumer::pull_spec(INGEST, DURABLE, settings.batch_max.max(1), take_over);
+    Pull::start_pinned(reader, spec, pinned.clone()).await
 }
 
 impl Intake {
@@ -62,39 +136,96 @@ impl Intake {
     ///
     /// Where the client is closed.
     pub async fn claim(&mut self) -> Result<(), Error> {
-        todo!()
+        loop {
+            if self.doubtful {
+                self.realign().await?;
+            }
+            if self.pull.is_pinned() || self.order.len() > 0 || self.vacant().await? {
+                return Ok(());
+            }
+            match self.receive().await {
+                Ok(()) | Err(Error::PinLost) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Waits for messages and hands out up to `max`, from the wanted number `from` on.
     ///
     /// It returns as soon as there is one and `linger` has passed since, with everything already buffered. Messages
-    /// below `from` that an earlier life of this process was given come flagged `again`; numbers that are
-    /// missing in between were purged. Dropping the future loses nothing.
+    /// below `from` that this intake has not handed out come flagged `again`; numbers that are missing in between were
+    /// purged. A lower `from` than before goes back. Dropping the future loses nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::PinLost`] once another process has taken over: [`Intake::claim`] again before the next call.
+    /// [`Error::PinLost`] once another process may have taken over: [`Intake::claim`] before the next call.
     pub async fn next(
         &mut self,
         max: usize,
         linger: Duration,
         from: u64,
     ) -> Result<Vec<Incoming>, Error> {
-        todo!()
+        if self.order.want(from) {
+            self.out.clear();
+            self.doubtful = true;
+        }
+        let mut until = None;
+        loop {
+            if self.doubtful {
+                self.realign().await?;
+            }
+            while self.out.len() + self.order.len() < max
+                && let Some(pulled) = self.pull.ready()
+            {
+                self.accept(pulled)?;
+            }
+            while self.out.len() < max {
+                match self.order.next() {
+                    Next::Message(message) => self.out.push(message),
+                    Next::Hole { from, through } => self.fill(from, through).await?,
+                    Next::Nothing => break,
+                }
+            }
+            self.acks.repeat(&self.bus).await?;
+            if self.out.is_empty() {
+                self.receive().await?;
+                continue;
+            }
+            self.strikes = 0;
+            self.pull.keep_asking().await?;
+            let until = *until.get_or_insert_with(|| Instant::now() + linger);
+            if self.out.len() >= max
+                || linger.is_zero()
+                || timeout_at(until, self.receive())
+                    .await
+                    .map_or(Ok(true), |it| it.map(|()| false))?
+            {
+                return Ok(std::mem::take(&mut self.out));
+            }
+        }
     }
 
-    /// Keeps the pin while the caller waits for something else, as in `select! { permit = …, lost = intake.hold() }`.
+    /// Keeps the pin while the caller waits for something else, as in
+    /// `select! { permit = slots.acquire() => …, lost = intake.hold() => … }`. What comes meanwhile is buffered.
     ///
     /// # Errors
     ///
     /// [`Error::PinLost`].
     pub async fn hold(&mut self) -> Result<Infallible, Error> {
-        todo!()
+        loop {
+            if self.doubtful {
+                self.realign().await?;
+            }
+            self.pull
+                .trickle(self.order.len() >= self.settings.batch_max);
+            self.receive().await?;
+        }
     }
 
     /// A handle that acknowledges while the intake is being read.
+    #[must_use]
     pub fn acker(&self) -> Acker {
-        todo!()
+        Acker::new(&self.bus, &self.acks)
     }
 
     /// Acknowledges every message up to a number.
@@ -103,12 +234,29 @@ impl Intake {
     ///
     /// Where the client is closed.
     pub async fn ack_through(&self, seq: u64) -> Result<(), Error> {
-        todo!()
+        self.acker().ack_through(seq).await
+    }
+
+    /// Whether nobody holds the pin.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn vacant(&self) -> Result<bool, Error> {
+        let info = self.info().await?;
+        Ok(info
+            .priority_groups
+            .iter()
+            .all(|group| group.pinned_client_id.is_none()))
     }
 
     /// Resolves when the pin is lost (at once where it is not held).
-    pub fn released(&self) -> impl Future<Output = ()> + Send + 'static {
-        async { todo!() }
+    pub fn released(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut pinned = self.pinned.subscribe();
+        async move {
+            // The sender goes with the intake, and the pin with it.
+            let _ = pinned.wait_for(|pinned| !pinned).await;
+        }
     }
 
     /// Gives the pin up, so that another process need not wait for it to run out.
@@ -116,7 +264,201 @@ impl Intake {
     /// # Errors
     ///
     /// Where the server cannot be asked.
-    pub async fn release(self) -> Result<(), Error> {
-        todo!()
+    pub async fn release(mut self) -> Result<(), Error> {
+        let released = self.pull.unpin().await;
+        self.reader.close().await;
+        released
+    }
+
+    /// Waits for what the consumer brings next.
+    async fn receive(&mut self) -> Result<(), Error> {
+        match self.pull.next().await {
+            Ok(pulled) => self.accept(pulled),
+            Err(Error::Closed) if !self.bus.is_closed() => self.reconnect().await,
+            Err(error) => Err(error),
+        }
+    }
+
+    fn accept(&mut self, pulled: Pulled) -> Result<(), Error> {
+        match pulled {
+            Pulled::Message(message) => self.keep(message),
+            Pulled::PinLost => {
+                self.order.forget();
+                self.out.clear();
+                return Err(Error::PinLost);
+            }
+            Pulled::Reconnected => {
+                self.strikes = self.strikes.saturating_add(1);
+                self.doubtful = true;
+            }
+            Pulled::Gone | Pulled::Silent => self.doubtful = true,
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, message: Message) {
+        let Some(info) = DeliveryInfo::of(&message) else {
+            return;
+        };
+        let handed_out = self.order.handed_out(info.stream_seq);
+        if let Some(reply) = message.reply {
+            self.acks.note(info.stream_seq, reply, handed_out);
+        }
+        if !handed_out {
+            self.order.put(Incoming::read(
+                info.stream_seq,
+                info.time_ns,
+                message.subject.into_string(),
+                message.headers.as_ref(),
+                message.payload,
+                self.bus.inner.open_inboxes,
+            ));
+        }
+    }
+
+    /// Fetches messages that the consumer will not bring, or not soon.
+    async fn fill(&mut self, from: u64, through: u64) -> Result<(), Error> {
+        let count = (through - from + 1).min(FETCH_MAX);
+        let fetched = self
+            .reader
+            .fetch(INGEST, from, usize::try_from(count).unwrap_or(1));
+        let (messages, known) = match fetched.await {
+            Ok(stored) => {
+                // What lies between two fetched numbers, or past the stream's end, is not kept any more.
+                let last = stored.last().map_or(through, |last| last.seq);
+                (
+                    stored.into_iter().map(|it| self.incoming(it)).collect(),
+                    last,
+                )
+            }
+            Err(error) => {
+                tracing::warn!(from, %error, "messages cannot be fetched at once; one by one");
+                let raw = self.bus.raw_ingest(from).await?;
+                (
+                    raw.into_iter().map(|raw| raw.incoming).collect::<Vec<_>>(),
+                    from,
+                )
+            }
+        };
+        let wanted = messages
+            .into_iter()
+            .filter(|message| message.seq <= through);
+        let filled = self.order.fill(wanted, known.min(through));
+        metrics::counter!(metric::INTAKE_FILLED).increment(filled);
+        Ok(())
+    }
+
+    fn incoming(&self, stored: Stored) -> Incoming {
+        Incoming::read(
+            stored.seq,
+            stored.time_ns,
+            stored.subject,
+            Some(&stored.headers),
+            stored.body,
+            self.bus.inner.open_inboxes,
+        )
+    }
+
+    async fn info(&self) -> Result<Info, Error> {
+        self.bus
+            .ask(format!("CONSUMER.INFO.{INGEST}.{DURABLE}"), &())
+            .await
+    }
+}
+
+/// After a first call, a step back, a lost connection or silence: does the consumer bring what is wanted next?
+impl Intake {
+    async fn realign(&mut self) -> Result<(), Error> {
+        match self.realigned().await {
+            Ok(()) => {
+                self.doubtful = false;
+                Ok(())
+            }
+            Err(Error::Closed) => Err(Error::Closed),
+            Err(error) => {
+                tracing::warn!(%error, "the intake cannot look at its consumer yet");
+                self.strikes = self.strikes.saturating_add(1);
+                pause(&self.bus, self.strikes).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn realigned(&mut self) -> Result<(), Error> {
+        if ensure(&self.bus, INGEST, &self.config, false).await? {
+            metrics::counter!(metric::CONSUMER_REBUILDS, "consumer" => DURABLE).increment(1);
+        }
+        self.pull.forget_requests();
+        let info = self.info().await?;
+        let last = self.bus.ingest_state().await?.last;
+        let wanted = self.order.expected();
+        if self.order.unseen() > last + 1 {
+            // The bus forgot its newest messages, and will give their numbers to others (LED-17).
+            self.order.forget();
+            self.acks.forget();
+        }
+        let passed = info.ack_floor.stream_sequence >= wanted && wanted <= last;
+        let ahead = info.delivered.stream_sequence > last;
+        if wanted > 0 && (passed || ahead) {
+            self.reset(wanted.min(last + 1)).await?;
+        }
+        if self.strikes > 0 {
+            self.pass_poison(last, info.ack_floor.stream_sequence)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The connection was lost: where the next message's headers did that, it is read in another way and passed.
+    async fn pass_poison(&mut self, last: u64, acknowledged: u64) -> Result<(), Error> {
+        let first = match self.order.expected() {
+            0 => acknowledged + 1,
+            _ => self.order.unseen(),
+        };
+        let mut next = first;
+        while next <= last {
+            match self.bus.raw_ingest(next).await? {
+                Some(raw) if raw.malformed => {
+                    tracing::warn!(seq = next, "a message's headers are malformed");
+                    self.order.put(raw.incoming);
+                    next += 1;
+                }
+                Some(_) | None => break,
+            }
+        }
+        if next > first {
+            self.reset(next).await
+        } else if self.strikes > 2 && acknowledged + 1 < next {
+            // It is one of those which were handed out, or sealed in an earlier life.
+            self.reset(next).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Has the consumer go on at a number.
+    async fn reset(&self, seq: u64) -> Result<(), Error> {
+        tracing::info!(seq, "the intake's consumer goes on elsewhere");
+        let request = serde_json::json!({ "seq": seq });
+        let subject = format!("CONSUMER.RESET.{INGEST}.{DURABLE}");
+        let _: Value = self.bus.ask(subject, &request).await?;
+        Ok(())
+    }
+
+    /// Makes the reading connection again, which malformed headers can end for good.
+    async fn reconnect(&mut self) -> Result<(), Error> {
+        self.strikes = self.strikes.saturating_add(1);
+        self.doubtful = true;
+        pause(&self.bus, self.strikes).await;
+        match self.bus.sibling("intake").await {
+            Ok(reader) => {
+                let pin = self.pull.take_pin();
+                self.pull = start(&reader, &self.settings, &self.pinned).await?;
+                self.pull.put_pin(pin);
+                self.reader = reader;
+            }
+            Err(error) => tracing::warn!(%error, "the intake cannot connect yet"),
+        }
+        Ok(())
     }
 }

@@ -153,8 +153,8 @@ impl Incoming {
         }) = &subject
         {
             let named = receipt.is_some();
-            receipt =
-                receipt.filter(|reply| receipt::allowed(reply, tenant, principal, open_inboxes));
+            receipt = receipt
+                .filter(|reply| receipt::allowed(reply, Some((tenant, principal)), open_inboxes));
             if named && receipt.is_none() {
                 metrics::counter!(metric::RECEIPTS_IGNORED).increment(1);
             }

@@ -18,6 +18,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Pause before asking again after the server turned a request down.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes that one request brings at most: what is buffered is bounded also where every message is as large as may be.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// The only priority group that is used.
 pub(crate) const GROUP: &str = "one";
 
@@ -56,6 +59,7 @@ pub(crate) enum Pulled {
 #[derive(Serialize)]
 struct Request<'a> {
     batch: usize,
+    max_bytes: usize,
     expires: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     idle_heartbeat: Option<u64>,
@@ -80,12 +84,22 @@ pub(crate) struct Pull {
     heard: Instant,
     pin: Option<String>,
     pinned: watch::Sender<bool>,
+    trickle: bool,
     connection: watch::Receiver<Connection>,
     made: u64,
 }
 
 impl Pull {
     pub(crate) async fn start(bus: &Bus, spec: PullSpec) -> Result<Self, Error> {
+        Self::start_pinned(bus, spec, watch::Sender::new(false)).await
+    }
+
+    /// A client that tells of its pin through a channel which outlives it.
+    pub(crate) async fn start_pinned(
+        bus: &Bus,
+        spec: PullSpec,
+        pinned: watch::Sender<bool>,
+    ) -> Result<Self, Error> {
         let inbox = bus.inner.client.new_inbox();
         let messages = bus
             .inner
@@ -106,7 +120,8 @@ impl Pull {
             not_before: None,
             heard: now,
             pin: None,
-            pinned: watch::Sender::new(false),
+            pinned,
+            trickle: false,
             connection,
             made,
         })
@@ -161,7 +176,7 @@ impl Pull {
                 changed.map_err(|_| Error::Closed)?;
                 continue;
             }
-            self.ask_if_needed().await?;
+            self.keep_asking().await?;
             let wake = self.wakes_at();
             tokio::select! {
                 biased;
@@ -197,31 +212,47 @@ impl Pull {
         Ok(())
     }
 
+    /// Whether to ask for no more than what keeps the pin: one message a request.
+    pub(crate) fn trickle(&mut self, trickle: bool) {
+        self.trickle = trickle;
+    }
+
+    /// Takes the pin along to another connection.
+    pub(crate) fn take_pin(&mut self) -> Option<String> {
+        self.pin.take()
+    }
+
+    pub(crate) fn put_pin(&mut self, pin: Option<String>) {
+        self.pin = pin;
+    }
+
     /// Forgets what was asked, so that the next call asks anew.
     pub(crate) fn forget_requests(&mut self) {
         self.owed = 0;
         self.heard = Instant::now();
     }
 
-    async fn ask_if_needed(&mut self) -> Result<(), Error> {
+    /// Keeps enough requests at the server.
+    pub(crate) async fn keep_asking(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         if self.not_before.is_some_and(|not_before| now < not_before) {
             return Ok(());
         }
         self.not_before = None;
-        let wanted = if self.owed == 0 {
-            self.spec.batch
-        } else if self.owed <= self.spec.batch / 2 && (!self.spec.pinned || self.is_pinned()) {
-            self.spec.batch - self.owed
-        } else if now >= self.runs_out {
+        if now >= self.runs_out {
             // The request's end was lost on the way.
             self.owed = 0;
-            self.spec.batch
-        } else {
+        }
+        let batch = if self.trickle { 1 } else { self.spec.batch };
+        // Until the server has named the pin, a second request would be another client's.
+        let nearly_done = self.owed <= batch / 2 && (!self.spec.pinned || self.is_pinned());
+        if self.owed > 0 && !nearly_done {
             return Ok(());
-        };
+        }
+        let wanted = batch - self.owed;
         let request = Request {
             batch: wanted,
+            max_bytes: BYTES_MAX,
             expires: nanos(self.spec.expires),
             idle_heartbeat: self.spec.heartbeat.map(nanos),
             group: self.spec.pinned.then_some(GROUP),
@@ -244,6 +275,9 @@ impl Pull {
         }
         self.owed += wanted;
         self.runs_out = now + self.spec.expires + GRACE;
+        if self.trickle {
+            self.not_before = Some(now + self.spec.expires);
+        }
         Ok(())
     }
 

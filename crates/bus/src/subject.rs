@@ -9,7 +9,7 @@ mod tests;
 
 use std::{fmt, str::FromStr};
 
-use logline_span::{Code, EntityType, Principal, Refusal, SpanId, Status, TenantId, Visibility};
+use logline_span::{Code, EntityType, Principal, Refusal, Status, TenantId, Visibility};
 
 pub use filter::Filter;
 pub use page::page;

@@ -1,8 +1,28 @@
 //! Following the timeline without a durable place in it.
 
-use logline_span::Sealed;
+use std::time::Duration;
 
-use crate::{Bus, Error, Filter};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use logline_span::Sealed;
+use serde_json::Value;
+
+use crate::{
+    Bus, Error, Filter,
+    consumer::{EXPIRES, HEARTBEAT, pause},
+    metric,
+    pull::{Pull, PullSpec, Pulled},
+    stored::DeliveryInfo,
+    stream::TIMELINE,
+};
+
+/// After how long without a request the server forgets a tail's consumer.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(90);
+
+/// Messages asked for at once: a slow client's stream buffers no more than twice as many.
+const BATCH: usize = 128;
+
+/// What tails are called in metrics.
+const NAME: &str = "tail";
 
 /// Where a tail begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +33,44 @@ pub enum Start {
     After(u64),
 }
 
-/// Sealed spans in order, as they are published.
-pub struct Tail {}
+/// Sealed spans in order, as they are published, each once.
+///
+/// A number means the same after the timeline was lost and made again (LED-12), so what was seen is left out then too.
+pub struct Tail {
+    bus: Bus,
+    filters: Vec<String>,
+    /// The last number handed out, or begun after.
+    cursor: u64,
+    consumer: Option<Consumer>,
+    failures: u32,
+}
+
+struct Consumer {
+    pull: Pull,
+    /// Deliveries seen: the next one must have the number after it.
+    delivered: u64,
+}
 
 impl Bus {
-    /// Follows the timeline. Empty filters mean all of it.
+    /// Follows the timeline. Empty filters mean all of it; none of them may lie within another.
     ///
     /// # Errors
     ///
-    /// Where the server cannot be asked.
+    /// Where the server cannot be asked, or refuses the filters.
     pub async fn tail(&self, filters: Vec<Filter>, start: Start) -> Result<Tail, Error> {
-        todo!()
+        let cursor = match start {
+            Start::Latest => self.timeline_last().await?,
+            Start::After(n) => n,
+        };
+        let mut tail = Tail {
+            bus: self.clone(),
+            filters: filters.iter().map(Filter::to_string).collect(),
+            cursor,
+            consumer: None,
+            failures: 0,
+        };
+        tail.consumer = Some(tail.open().await?);
+        Ok(tail)
     }
 }
 
@@ -34,6 +81,95 @@ impl Tail {
     ///
     /// Where the client is closed.
     pub async fn next(&mut self) -> Result<(u64, Sealed), Error> {
-        todo!()
+        loop {
+            let consumer = match &mut self.consumer {
+                Some(consumer) => consumer,
+                None => {
+                    self.reopen().await?;
+                    continue;
+                }
+            };
+            let message = match consumer.pull.next().await? {
+                Pulled::Message(message) => message,
+                Pulled::PinLost | Pulled::Gone | Pulled::Silent | Pulled::Reconnected => {
+                    self.consumer = None;
+                    continue;
+                }
+            };
+            let Some(info) = DeliveryInfo::of(&message) else {
+                continue;
+            };
+            if info.consumer_seq != consumer.delivered + 1 {
+                self.consumer = None;
+                continue;
+            }
+            consumer.delivered = info.consumer_seq;
+            self.failures = 0;
+            if info.stream_seq <= self.cursor {
+                continue;
+            }
+            self.cursor = info.stream_seq;
+            match Sealed::from_json(&message.payload) {
+                Ok(sealed) => return Ok((info.stream_seq, sealed)),
+                Err(refusal) => {
+                    metrics::counter!(metric::UNREADABLE, "consumer" => NAME).increment(1);
+                    tracing::error!(offset = info.stream_seq, %refusal, "not a sealed span on the timeline");
+                }
+            }
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<(), Error> {
+        if self.failures > 0 {
+            pause(&self.bus, self.failures).await;
+        }
+        self.failures = self.failures.saturating_add(1);
+        match self.open().await {
+            Ok(consumer) => {
+                metrics::counter!(metric::CONSUMER_REBUILDS, "consumer" => NAME).increment(1);
+                self.consumer = Some(consumer);
+                Ok(())
+            }
+            Err(Error::Closed) => Err(Error::Closed),
+            Err(error) => {
+                tracing::warn!(%error, "a tail of the timeline cannot be made again yet");
+                Ok(())
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Consumer, Error> {
+        let inbox = self.bus.inner.client.new_inbox();
+        let name = format!("{NAME}-{}", inbox.rsplit('.').next().unwrap_or_default());
+        let config = pull::Config {
+            name: Some(name.clone()),
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: self.cursor + 1,
+            },
+            ack_policy: AckPolicy::None,
+            filter_subjects: self.filters.clone(),
+            inactive_threshold: FORGOTTEN_AFTER,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let request =
+            serde_json::json!({ "stream_name": TIMELINE, "config": config, "action": "create" });
+        let _: Value = self
+            .bus
+            .ask(format!("CONSUMER.CREATE.{TIMELINE}.{name}"), &request)
+            .await?;
+        let spec = PullSpec {
+            stream: TIMELINE,
+            consumer: name,
+            batch: BATCH,
+            expires: EXPIRES,
+            heartbeat: Some(HEARTBEAT),
+            pinned: false,
+        };
+        Ok(Consumer {
+            pull: Pull::start(&self.bus, spec).await?,
+            delivered: 0,
+        })
     }
 }

@@ -1,9 +1,21 @@
 //! Appending to the timeline: the n-th sealed span is its message n (LED-12).
 
+use std::{collections::VecDeque, future::IntoFuture};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        context::{PublishAckFuture, PublishErrorKind},
+        message::PublishMessage,
+    },
+};
 use bytes::Bytes;
 use logline_span::Sealed;
 
-use crate::{AppendError, Bus, Error, Subject};
+use crate::{AppendError, Bus, Error, Subject, header, publish::failure, stream::TIMELINE};
+
+/// Publishes on their way at once: enough to hide the round trip, few enough for the server's queues.
+const WINDOW: usize = 512;
 
 /// One sealed span for the timeline.
 #[derive(Clone)]
@@ -19,34 +31,125 @@ pub struct TimelineEntry {
 }
 
 impl Bus {
-    /// Number of the last message of the timeline; 0 where it holds none.
+    /// Number of the last message of the timeline; 0 where it never held any.
     ///
     /// # Errors
     ///
     /// Where the server cannot be asked.
     pub async fn timeline_last(&self) -> Result<u64, Error> {
-        todo!()
+        Ok(self.stream_state(TIMELINE).await?.last)
     }
 
-    /// One message of the timeline.
+    /// One message of the timeline, where it is kept.
     ///
     /// # Errors
     ///
-    /// Where the server cannot be asked.
+    /// Where the server cannot be asked, or the message does not read as a sealed span.
     pub async fn timeline_at(&self, n: u64) -> Result<Option<Sealed>, Error> {
-        todo!()
+        let found = self.fetch(TIMELINE, n, 1).await?;
+        let Some(stored) = found.into_iter().find(|stored| stored.seq == n) else {
+            return Ok(None);
+        };
+        Sealed::from_json(&stored.body)
+            .map(Some)
+            .map_err(|refusal| Error::client("reading the timeline")(refusal.into()))
     }
 
-    /// Appends sealed spans as the messages `first`, `first + 1` and so on.
+    /// Appends sealed spans as the messages `first`, `first + 1` and so on, all acknowledged on return.
     ///
     /// # Errors
     ///
-    /// See [`AppendError`].
+    /// [`AppendError::Behind`] and [`AppendError::Stale`] where the timeline does not end at `first - 1`: go on from
+    /// `last + 1`. After [`AppendError::Bus`] the first entries may be there; trying again says which.
     pub async fn timeline_append(
         &self,
         first: u64,
         entries: &[TimelineEntry],
     ) -> Result<(), AppendError> {
-        todo!()
+        let mut acks = VecDeque::with_capacity(WINDOW.min(entries.len()));
+        let mut failed = None;
+        for (n, entry) in (first..).zip(entries) {
+            if acks.len() == WINDOW
+                && let Some(oldest) = acks.pop_front()
+                && let Err(error) = acknowledged(oldest).await
+            {
+                failed = Some(error);
+                break;
+            }
+            let subject = entry.subject.to_string();
+            let message = PublishMessage::build()
+                .payload(entry.body.clone())
+                .headers(headers(entry))
+                .expected_last_sequence(n.saturating_sub(1));
+            let sent = self.inner.jetstream.send_publish(subject.clone(), message);
+            match sent.await {
+                Ok(ack) => acks.push_back(Ack {
+                    n,
+                    subject,
+                    bytes: entry.body.len(),
+                    ack,
+                }),
+                Err(error) => {
+                    failed = Some(Failed::Bus(failure(error, &subject, entry.body.len())));
+                    break;
+                }
+            }
+        }
+        // The acknowledgements that are still out come before a failure to send, and tell more.
+        for ack in acks {
+            if let Err(error) = acknowledged(ack).await {
+                if !matches!(failed, Some(Failed::WrongLast { .. })) {
+                    failed = Some(error);
+                }
+                break;
+            }
+        }
+        match failed {
+            None => Ok(()),
+            Some(Failed::Bus(error)) => Err(AppendError::Bus(error)),
+            Some(Failed::WrongLast { n }) => {
+                let last = self.timeline_last().await?;
+                Err(if last >= n {
+                    AppendError::Stale { last }
+                } else {
+                    AppendError::Behind { last }
+                })
+            }
+        }
     }
+}
+
+/// A publish that is on its way.
+struct Ack {
+    n: u64,
+    subject: String,
+    bytes: usize,
+    ack: PublishAckFuture,
+}
+
+/// The first failure of an append: everything behind it fails too, since it expects a number that never comes.
+enum Failed {
+    WrongLast { n: u64 },
+    Bus(Error),
+}
+
+async fn acknowledged(sent: Ack) -> Result<(), Failed> {
+    match sent.ack.into_future().await {
+        // The server has compared the number, so only a message taken for a duplicate could be elsewhere.
+        Ok(ack) if ack.sequence == sent.n && !ack.duplicate => Ok(()),
+        Ok(_) => Err(Failed::Bus(Error::Duplicate)),
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+            Err(Failed::WrongLast { n: sent.n })
+        }
+        Err(error) => Err(Failed::Bus(failure(error, &sent.subject, sent.bytes))),
+    }
+}
+
+fn headers(entry: &TimelineEntry) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::DEPTH, entry.depth.to_string());
+    if let Some(traceparent) = &entry.traceparent {
+        headers.insert(header::TRACEPARENT, header::value(traceparent));
+    }
+    headers
 }

@@ -27,25 +27,25 @@ const REPLY_BYTES_MAX: usize = 1024;
 /// accounts, the identity's own inbox, or in development any inbox.
 pub(crate) fn allowed(
     reply: &str,
-    tenant: &TenantId,
-    principal: &Principal,
+    identity: Option<(&TenantId, &Principal)>,
     open_inboxes: bool,
 ) -> bool {
     let Some((first, rest)) = reply.split_once('.') else {
         return false;
     };
-    let literal = reply.len() <= REPLY_BYTES_MAX
-        && rest.split('.').all(|token| !token.is_empty())
-        && !reply.chars().any(|letter| {
-            matches!(letter, '*' | '>') || letter.is_whitespace() || letter.is_control()
-        });
-    let own = || {
-        let mine = first
-            .strip_prefix("_INBOX_")
-            .and_then(|it| it.strip_prefix(tenant.as_str()));
-        mine.and_then(|it| it.strip_prefix('_')) == Some(&*token::encoded(principal.as_str()))
-    };
-    literal && (first == "_R_" || (open_inboxes && first == "_INBOX") || own())
+    let strange =
+        |letter: char| matches!(letter, '*' | '>') || letter.is_whitespace() || letter.is_control();
+    if reply.len() > REPLY_BYTES_MAX
+        || rest.split('.').any(str::is_empty)
+        || reply.contains(strange)
+    {
+        return false;
+    }
+    let own = identity.is_some_and(|(tenant, principal)| {
+        let principal = token::encoded(principal.as_str());
+        first == format!("_INBOX_{tenant}_{principal}")
+    });
+    first == "_R_" || own || (open_inboxes && first == "_INBOX")
 }
 
 /// The inbox of one connection: one subscription, taken apart by the last token.

@@ -1,0 +1,126 @@
+//! The order in which messages are handed out: by number, whatever order they come in.
+
+use std::collections::BTreeMap;
+
+use crate::Incoming;
+
+/// What can be handed out.
+pub(super) enum Next {
+    Message(Incoming),
+    /// Numbers that may be kept but did not come.
+    Hole {
+        from: u64,
+        through: u64,
+    },
+    Nothing,
+}
+
+/// INVARIANT (intake order): since `since`, every message up to `expected` was handed out once, in order, or is not kept.
+pub(super) struct Order {
+    buffer: BTreeMap<u64, Incoming>,
+    /// The number to hand out next.
+    expected: u64,
+    /// Where handing out began.
+    since: u64,
+    /// The highest number that came.
+    received: u64,
+    /// Up to here, what is not in the buffer is not kept.
+    known: u64,
+}
+
+impl Order {
+    pub(super) fn new() -> Self {
+        Self {
+            buffer: BTreeMap::new(),
+            expected: 0,
+            since: 0,
+            received: 0,
+            known: 0,
+        }
+    }
+
+    /// Sets what is wanted next; says whether that is not what would have come.
+    pub(super) fn want(&mut self, from: u64) -> bool {
+        if from == self.expected {
+            return false;
+        }
+        self.expected = from;
+        self.since = from;
+        self.known = 0;
+        true
+    }
+
+    pub(super) fn expected(&self) -> u64 {
+        self.expected
+    }
+
+    /// The lowest number that has not come.
+    pub(super) fn unseen(&self) -> u64 {
+        self.expected.max(self.received + 1)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub(super) fn handed_out(&self, seq: u64) -> bool {
+        (self.since..self.expected).contains(&seq)
+    }
+
+    pub(super) fn put(&mut self, message: Incoming) {
+        self.received = self.received.max(message.seq);
+        self.buffer.insert(message.seq, message);
+    }
+
+    /// Takes fetched messages; says how many were new.
+    pub(super) fn fill(&mut self, messages: impl Iterator<Item = Incoming>, known: u64) -> u64 {
+        let mut filled = 0;
+        for message in messages {
+            filled += u64::from(self.buffer.insert(message.seq, message).is_none());
+        }
+        self.known = known;
+        filled
+    }
+
+    /// Forgets what has not been handed out.
+    pub(super) fn forget(&mut self) {
+        self.buffer.clear();
+        self.received = 0;
+        self.known = 0;
+    }
+
+    pub(super) fn next(&mut self) -> Next {
+        loop {
+            let first = self.buffer.first_key_value().map(|(&seq, _)| seq);
+            match first {
+                Some(seq) if seq <= self.expected => {
+                    let Some((_, mut message)) = self.buffer.pop_first() else {
+                        return Next::Nothing;
+                    };
+                    if seq == self.expected {
+                        self.expected += 1;
+                    } else if self.handed_out(seq) {
+                        continue;
+                    } else {
+                        message.again = true;
+                    }
+                    return Next::Message(message);
+                }
+                _ => {
+                    // Everything below `stop` should have come.
+                    let stop = first.unwrap_or(self.received + 1);
+                    if self.expected >= stop {
+                        return Next::Nothing;
+                    }
+                    if self.expected > self.known {
+                        return Next::Hole {
+                            from: self.expected,
+                            through: stop - 1,
+                        };
+                    }
+                    self.expected = stop.min(self.known + 1);
+                }
+            }
+        }
+    }
+}
