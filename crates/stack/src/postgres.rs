@@ -352,7 +352,9 @@ impl Cluster {
         };
         let alive = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
             != Err(nix::errno::Errno::ESRCH);
-        let elsewhere = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd != self.data);
+        // What may not be looked at belongs to another user, and no server of this directory does.
+        let elsewhere = fs::read_link(format!("/proc/{pid}/cwd"))
+            .map_or(cfg!(target_os = "linux"), |cwd| cwd != self.data);
         if alive && !elsewhere {
             return Err(Error::DirectoryInUse {
                 dir: self.data.clone(),
