@@ -1,13 +1,14 @@
 //! What the API is told when it starts.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use logline_span::{Hash, Principal, TenantId};
-use serde::Deserialize;
 
 /// How the API listens and what it bounds. Durations are in milliseconds.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where it listens; loopback unless an operator says otherwise, port 0 for any free one.
     pub listen: SocketAddr,
@@ -37,9 +38,27 @@ pub struct Config {
     pub drain_ms: u64,
 }
 
+impl Config {
+    /// What `docs/http.md` gives as defaults: any free port of loopback, no tokens, no browsers.
+    pub const STANDARD: Self = Self {
+        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+        tokens: Vec::new(),
+        cors_origins: Vec::new(),
+        span_bytes_max: 1 << 20,
+        batch_bytes_max: 8 << 20,
+        batch_entries_max: 1000,
+        request_timeout_ms: 30_000,
+        sealed_wait_ms: 4_000,
+        heartbeat_ms: 15_000,
+        slow_reader_ms: 10_000,
+        streams_max: 256,
+        connections_max: 1024,
+        drain_ms: 5_000,
+    };
+}
+
 /// A bearer token, known by its digest alone, and whom it stands for.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Token {
     /// BLAKE3 of the token's text (`blake3:<64 hex>`).
     pub digest: Hash,

@@ -46,7 +46,7 @@ impl Problem {
 
     /// Credentials are needed and none were sent.
     pub(crate) fn no_credentials() -> Self {
-        let mut problem = Self::new(Code::Unauthorized, "publishing needs a bearer token");
+        let mut problem = Self::new(Code::Unauthorized, "this call needs a bearer token");
         problem.challenge = Some(CHALLENGE);
         problem
     }

@@ -77,6 +77,12 @@ pub(crate) async fn publish(
 ) -> Result<Response, Problem> {
     let wait = Wait::take(&mut Parameters::parse(&uri, &["wait"])?)?;
     let form = Form::of(&headers)?;
+    if !state.bus.connected().borrow().up {
+        return Err(Problem::new(
+            Code::BusUnavailable,
+            "the bus cannot be reached",
+        ));
+    }
     let publishing = Publishing {
         state: &state,
         reader: &reader,

@@ -1,5 +1,3 @@
-use std::net::SocketAddr;
-
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use expect_test::{Expect, expect};
@@ -13,19 +11,10 @@ use crate::config::Config;
 
 fn config() -> Config {
     Config {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        tokens: Vec::new(),
-        cors_origins: Vec::new(),
         span_bytes_max: 20,
         batch_bytes_max: 100,
         batch_entries_max: 3,
-        request_timeout_ms: 1000,
-        sealed_wait_ms: 1000,
-        heartbeat_ms: 1000,
-        slow_reader_ms: 1000,
-        streams_max: 1,
-        connections_max: 1,
-        drain_ms: 1000,
+        ..Config::STANDARD
     }
 }
 

@@ -90,6 +90,14 @@ async fn a_part_that_is_not_well_makes_the_process_not_ready() {
     assert_eq!(ready.json()["checks"][2], worker);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_answered_and_the_next_request_too() {
+    let world = World::with_check(Check::new("worker", || panic!("of a test"))).await;
+    let anonymous = world.anonymous();
+    assert_eq!(anonymous.get("/readyz").await.problem(), "500 internal");
+    assert_eq!(anonymous.get("/healthz").await.status, 200);
+}
+
 /// API-2: the system's names and tenant cannot be had by a token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_the_system_is_refused_at_the_start() {

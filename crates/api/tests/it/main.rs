@@ -7,5 +7,6 @@ mod away;
 mod bad_input;
 mod browser;
 mod following;
+mod log;
 mod publishing;
 mod reading;
