@@ -35,13 +35,18 @@ impl std::fmt::Debug for Config {
 impl Config {
     /// What every connection of the system starts with.
     ///
-    /// Look-ups here always have an index, but a plan cached while a table was small would go on scanning it whole;
-    /// compiling a plan costs more than any query of ours.
+    /// Every look-up has an index, most of them in the order of the answer, so that a page ends after as many rows as it holds.
+    /// Left alone, a plan made while a table was small would go on scanning it whole, and the read rule, whose selectivity the planner cannot know, makes
+    /// collecting all rows of a type and sorting them look cheap. Compiling a plan costs more than any query of ours.
     pub(crate) fn options(&self) -> Result<PgConnectOptions, Error> {
         let options = PgConnectOptions::from_str(&self.url).map_err(Error::Url)?;
         Ok(options
             .application_name(&self.application_name)
-            .options([("enable_seqscan", "off"), ("jit", "off")])
+            .options([
+                ("enable_seqscan", "off"),
+                ("enable_bitmapscan", "off"),
+                ("jit", "off"),
+            ])
             .disable_statement_logging())
     }
 

@@ -1,6 +1,12 @@
 //! Brings a database to the schema of this release and its roles to what the configuration says.
 
-use crate::IdentityKey;
+use std::borrow::Cow;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+
+use crate::{Error, IdentityKey};
 
 /// The logins of the system, none with superuser rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,10 +101,126 @@ pub enum MigrateError {
     },
 }
 
-/// Brings the database at `admin_url` to this release's schema; does nothing where it is there.
+/// Roles and schemas, which the numbered migrations take as given.
+const GROUND: &str = include_str!("../../../migrations/ground.sql");
+
+/// The numbered migrations. Their own lock would be an advisory one, which any login could take: ours is a table's.
+static MIGRATOR: Migrator = Migrator {
+    locking: false,
+    table_name: Cow::Borrowed("ledger.migration"),
+    ..sqlx::migrate!("../../migrations")
+};
+
+/// How often a statement on the cluster's shared catalogs is tried while another database of the cluster changes them too.
+const ATTEMPTS: u32 = 20;
+
+impl<E: Into<Error>> From<E> for MigrateError {
+    fn from(error: E) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// Brings the database at `admin_url` to this release's schema; does nothing where it is there. The first time it needs a superuser, later
+/// a member of `logline_owner` such as `logline_admin` will do, who may set no passwords.
 ///
 /// # Errors
 /// See [`MigrateError`].
 pub async fn migrate(admin_url: &str, provision: &Provision) -> Result<Migrated, MigrateError> {
-    todo!()
+    let options: PgConnectOptions = admin_url.parse().map_err(Error::Url)?;
+    let mut conn = PgConnection::connect_with(&options.disable_statement_logging()).await?;
+    shared(&mut conn, GROUND).await?;
+
+    let mut transaction = conn.begin().await?;
+    sqlx::raw_sql(
+        "set local role logline_owner; lock table ledger.migrating in access exclusive mode",
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let before = applied(&mut transaction).await?;
+    MIGRATOR
+        .run_direct(None, &mut *transaction, false)
+        .await
+        .map_err(|error| MigrateError::Schema(Box::new(error)))?;
+    let mut versions = applied(&mut transaction).await?;
+    versions.retain(|version| !before.contains(version));
+    give(&mut transaction, provision).await?;
+    transaction.commit().await?;
+
+    for RolePassword { role, password } in &provision.passwords {
+        let statement: String = sqlx::query_scalar(
+            "select format('alter role %I login password %L', $1::text, $2::text)",
+        )
+        .bind(role.name())
+        .bind(password)
+        .fetch_one(&mut conn)
+        .await?;
+        shared(&mut conn, &statement).await?;
+    }
+    conn.close().await?;
+    Ok(Migrated { applied: versions })
+}
+
+async fn applied(conn: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
+    let exists: bool = sqlx::query_scalar("select to_regclass('ledger.migration') is not null")
+        .fetch_one(&mut *conn)
+        .await?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar("select version from ledger.migration order by version")
+        .fetch_all(conn)
+        .await
+}
+
+/// Writes the log's name, once and for all, and the identity key.
+async fn give(conn: &mut PgConnection, provision: &Provision) -> Result<(), MigrateError> {
+    sqlx::query("insert into ledger.log (name) values ($1) on conflict do nothing")
+        .bind(&provision.log_name)
+        .execute(&mut *conn)
+        .await?;
+    let stored: String = sqlx::query_scalar("select name from ledger.log")
+        .fetch_one(&mut *conn)
+        .await?;
+    if stored != provision.log_name {
+        return Err(MigrateError::LogName {
+            stored,
+            wanted: provision.log_name.clone(),
+        });
+    }
+    let (inner, outer) = provision.identity_key.pads();
+    sqlx::query(
+        "insert into app.identity_key (inner_pad, outer_pad) values ($1, $2)
+         on conflict (only_one) do update set inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad",
+    )
+    .bind(inner.as_slice())
+    .bind(outer.as_slice())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Runs statements that change what all databases of a cluster share. Postgres does not serialise these for us: the loser of a race is told so,
+/// and finds the winner's work when it looks again.
+pub(crate) async fn shared(conn: &mut PgConnection, statements: &str) -> Result<(), sqlx::Error> {
+    let mut left = ATTEMPTS;
+    loop {
+        // Our own script, or a statement that Postgres itself has quoted.
+        match sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut *conn)
+            .await
+        {
+            Err(error) if left > 0 && is_race(&error) => left -= 1,
+            outcome => return outcome.map(|_| ()),
+        }
+    }
+}
+
+/// Unique violation, duplicate role, schema or table, deadlock, "tuple concurrently updated".
+fn is_race(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| {
+            ["23505", "42710", "42P06", "42P07", "40P01", "XX000"].contains(&code.as_ref())
+        })
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use logline_span as span;
 use logline_span::{Sealed, Seq, SpanId, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Postgres, QueryBuilder, Row as _, Transaction};
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{Postgres, Row as _, Transaction};
 
 use crate::connection::{self, Config};
 use crate::intake::{self, Digest};
 use crate::query::{AsOf, Cursor, Page, Query};
 use crate::{Error, IdentityKey, StoredOutcome, row};
+
+mod select;
 
 /// The API's handle (role `logline_reader`). Clones share it.
 #[derive(Clone, Debug)]
@@ -61,7 +63,8 @@ pub struct ReaderSession {
 }
 
 impl ReaderSession {
-    /// A span by id: the reader's tenant first, then `system`, then what is public. The latest version that was sealed as of then, or the one asked for.
+    /// A span by id: the reader's tenant first, then `system`, then what is public. The version asked for, or else the
+    /// latest as of then.
     ///
     /// # Errors
     /// [`Error::NotYetSealed`], or [`Error::Unavailable`] while Postgres is away.
@@ -71,7 +74,18 @@ impl ReaderSession {
         seq: Option<Seq>,
         as_of: AsOf,
     ) -> Result<Option<Sealed>, Error> {
-        todo!()
+        self.again(async |session, transaction| {
+            check(as_of, sealed_through(transaction).await?)?;
+            for place in session.places() {
+                let mut query = select::by_id(place, id, seq, as_of);
+                let row = query.build().fetch_optional(&mut **transaction).await?;
+                if let Some(row) = row {
+                    return row::decode_or_fail(&row).map(Some);
+                }
+            }
+            Ok(None)
+        })
+        .await
     }
 
     /// The latest versions that match, newest sealed first, without deleted ones.
@@ -79,7 +93,16 @@ impl ReaderSession {
     /// # Errors
     /// [`Error::NotYetSealed`], or [`Error::Unavailable`] while Postgres is away.
     pub async fn timeline(&self, query: &Query) -> Result<Page, Error> {
-        todo!()
+        self.again(async |session, transaction| {
+            let sealed_through = sealed_through(transaction).await?;
+            check(query.as_of, sealed_through)?;
+            let limit = query.limit.clamp(1, Query::LIMIT_MAX);
+            let own = session.identity.as_ref().map(|reader| &reader.tenant);
+            let mut select = select::timeline(query, own, limit);
+            let rows = select.build().fetch_all(&mut **transaction).await?;
+            page(&rows, limit, sealed_through)
+        })
+        .await
     }
 
     /// What became of a message that this person published; none while it is on its way, or where it is someone else's.
@@ -91,6 +114,100 @@ impl ReaderSession {
         ingest_seq: u64,
         digest: Digest,
     ) -> Result<Option<StoredOutcome>, Error> {
-        todo!()
+        self.again(async |_, transaction| {
+            let row = sqlx::query(
+                "select * from ledger.receipt where ingest_seq = $1 and digest = $2 limit 1",
+            )
+            .bind(i64::try_from(ingest_seq).unwrap_or(i64::MAX))
+            .bind(digest.0.as_slice())
+            .fetch_optional(&mut **transaction)
+            .await?;
+            row.as_ref().map(intake::decode).transpose()
+        })
+        .await
     }
+
+    /// Where a look-up by id goes, in order.
+    fn places(&self) -> impl Iterator<Item = select::Place<'_>> {
+        let own = self.identity.as_ref().map(|reader| reader.tenant.as_str());
+        own.map(select::Place::Tenant)
+            .into_iter()
+            .chain([select::Place::Tenant(SYSTEM), select::Place::Public])
+    }
+
+    /// Runs a read in a transaction of its own that has proved who is reading (LED-2).
+    async fn again<T>(
+        &self,
+        read: impl AsyncFn(&Self, &mut Transaction<'_, Postgres>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        connection::again(&self.ledger.pool, || async {
+            let begin = "begin isolation level repeatable read read only";
+            let mut transaction = self.ledger.pool.begin_with(begin).await?;
+            self.prove(&mut transaction).await?;
+            let answer = read(self, &mut transaction).await?;
+            transaction.commit().await?;
+            Ok(answer)
+        })
+        .await
+    }
+
+    async fn prove(&self, transaction: &mut Transaction<'_, Postgres>) -> Result<(), Error> {
+        let Some(reader) = &self.identity else {
+            return Ok(());
+        };
+        let (backend, began): (i32, i64) = sqlx::query_as(
+            "select pg_backend_pid(), (extract(epoch from transaction_timestamp()) * 1000000)::bigint",
+        )
+        .fetch_one(&mut **transaction)
+        .await?;
+        sqlx::query(
+            "select set_config('app.tenant_id', $1, true), set_config('app.user_id', $2, true),
+                 set_config('app.identity_proof', $3, true)",
+        )
+        .bind(reader.tenant.as_str())
+        .bind(reader.principal.as_str())
+        .bind(self.ledger.key.code(reader, backend, began))
+        .execute(&mut **transaction)
+        .await?;
+        Ok(())
+    }
+}
+
+/// The tenant whose public spans govern everyone.
+const SYSTEM: &str = "system";
+
+async fn sealed_through(
+    transaction: &mut Transaction<'_, Postgres>,
+) -> Result<Option<Timestamp>, Error> {
+    let row = sqlx::query("select ledger.sealed_through()")
+        .fetch_one(&mut **transaction)
+        .await?;
+    let micros: Option<i64> = row.try_get_unchecked(0)?;
+    Ok(micros.and_then(row::from_postgres))
+}
+
+fn check(as_of: AsOf, sealed_through: Option<Timestamp>) -> Result<(), Error> {
+    match as_of {
+        AsOf::Latest => Ok(()),
+        AsOf::At(at) if sealed_through.is_some_and(|through| at <= through) => Ok(()),
+        AsOf::At(_) => Err(Error::NotYetSealed { sealed_through }),
+    }
+}
+
+/// One row more than the limit was asked for: it tells whether there is a next page.
+fn page(rows: &[PgRow], limit: u32, sealed_through: Option<Timestamp>) -> Result<Page, Error> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let spans: Vec<Sealed> = rows
+        .iter()
+        .take(limit)
+        .map(row::decode_or_fail)
+        .collect::<Result<_, _>>()?;
+    let next = (rows.len() > limit)
+        .then(|| spans.last().map(Cursor::after))
+        .flatten();
+    Ok(Page {
+        spans,
+        next,
+        sealed_through,
+    })
 }

@@ -3,8 +3,10 @@
 use std::str::FromStr;
 
 use bytes::{BufMut, BytesMut};
+use chrono::{DateTime, Utc};
 use logline_span::{
     Hash, Json, Position, PublicKey, Sealed, Seq, Signature, Span, SpanId, TenantId, Timestamp,
+    TraceId,
 };
 use sqlx::Row as _;
 use sqlx::postgres::{PgExecutor, PgRow, PgValueFormat};
@@ -36,6 +38,15 @@ const UUID_OID: i32 = 2950;
 /// Postgres' microseconds for an instant.
 pub(crate) fn to_postgres(at: Timestamp) -> i64 {
     at.as_micros().saturating_sub(POSTGRES_EPOCH)
+}
+
+/// An instant as a parameter; beyond what Postgres' calendar holds, its end.
+pub(crate) fn bind_time(at: Timestamp) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(at.as_micros()).unwrap_or(if at.as_micros() < 0 {
+        DateTime::<Utc>::MIN_UTC
+    } else {
+        DateTime::<Utc>::MAX_UTC
+    })
 }
 
 /// The instant of Postgres' microseconds; none for its infinities.
@@ -143,7 +154,7 @@ pub(crate) fn decode(row: &PgRow) -> Result<Stored, BadColumn> {
         parent_id: get::<Option<Uuid>>(row, "parent_id")?.map(SpanId::from_uuid),
         related_to,
         caused_by: get::<Option<Uuid>>(row, "caused_by")?.map(SpanId::from_uuid),
-        trace_id: parsed(row, "trace_id")?,
+        trace_id: trace(row)?,
         owner_id: parsed(row, "owner_id")?,
         tenant_id: parsed(row, "tenant_id")?,
         visibility: parsed(row, "visibility")?,
@@ -228,6 +239,15 @@ fn optional<T: FromStr>(row: &PgRow, column: &'static str) -> Result<Option<T>, 
 
 pub(crate) fn time(row: &PgRow, column: &'static str) -> Result<Timestamp, BadColumn> {
     from_postgres(get(row, column)?).ok_or(BadColumn(column))
+}
+
+/// A trace id has several spellings, of which one is stored.
+fn trace(row: &PgRow) -> Result<TraceId, BadColumn> {
+    let stored: &str = get(row, "trace_id")?;
+    let trace: TraceId = parsed(row, "trace_id")?;
+    (trace.to_string() == stored)
+        .then_some(trace)
+        .ok_or(BadColumn("trace_id"))
 }
 
 fn proof<const N: usize>(row: &PgRow, column: &'static str) -> Result<Option<[u8; N]>, BadColumn> {

@@ -1,14 +1,42 @@
 //! Recomputes the chains from the stored columns (LED-9).
 
-use sqlx::postgres::PgPool;
+use std::collections::VecDeque;
+use std::num::NonZero;
 
-use crate::connection::Config;
-use crate::{Error, Report, Scope};
+use futures_util::TryStreamExt as _;
+use logline_span::{Hash, Head, Position, TenantId};
+use sqlx::Row as _;
+use sqlx::postgres::PgPool;
+use tokio::task::JoinSet;
+
+use crate::connection::{self, Config};
+use crate::{Error, Failure, Report, Scope, row};
+
+mod chain;
+mod judge;
+
+use chain::Walk;
+use judge::Stored;
+
+/// Positions that one task walks, and so how often progress is told.
+const RANGE: i64 = 5_000;
+
+/// Rows in memory at once per task; signatures are verified together.
+const GROUP: usize = 128;
 
 /// The verifier's handle (role `logline_verifier`).
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    pool: PgPool,
+    pub(crate) pool: PgPool,
+    tasks: usize,
+}
+
+/// A stretch of one tenant's chain.
+#[derive(Clone, Debug)]
+struct Range {
+    tenant: String,
+    first: i64,
+    last: i64,
 }
 
 impl Verifier {
@@ -17,8 +45,11 @@ impl Verifier {
     /// # Errors
     /// [`Error::Url`] where the address cannot be read.
     pub fn connect(config: &Config) -> Result<Self, Error> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let connections = usize::try_from(config.connections_max).unwrap_or(usize::MAX);
         Ok(Self {
             pool: config.pool()?,
+            tasks: connections.clamp(1, cores),
         })
     }
 
@@ -26,11 +57,142 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away. A row that cannot be decoded is a finding, not an error.
-    pub async fn verify(
-        &self,
-        scope: &Scope,
-        progress: impl Fn(u64) + Send + Sync,
-    ) -> Result<Report, Error> {
-        todo!()
+    pub async fn verify(&self, scope: &Scope, progress: impl Fn(u64)) -> Result<Report, Error> {
+        let log = connection::again(&self.pool, || connection::log_name(&self.pool)).await?;
+        let chains = self.chains(scope).await?;
+        let first = scope
+            .from
+            .map_or(1, |from| i64::try_from(from.get()).unwrap_or(i64::MAX));
+
+        let mut report = Report {
+            ok: true,
+            anchored: false,
+            tenants: u64::try_from(chains.len()).unwrap_or(u64::MAX),
+            checked: 0,
+            through: through(&chains),
+            failures: Vec::new(),
+        };
+        let mut ranges: VecDeque<Range> = chains
+            .into_iter()
+            .flat_map(|(tenant, last)| ranges(&tenant, first, last))
+            .collect();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < self.tasks
+                && let Some(range) = ranges.pop_front()
+            {
+                running.spawn(walk(self.pool.clone(), log.clone(), range));
+            }
+            let Some(walked) = running.join_next().await else {
+                break;
+            };
+            let (checked, failures) =
+                walked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            report.checked += checked;
+            report.add(failures);
+            progress(report.checked);
+        }
+        report.ok = report.failures.is_empty();
+        Ok(report)
     }
+
+    /// The tenants and the ends of their chains, found by skipping from one to the next in the index.
+    async fn chains(&self, scope: &Scope) -> Result<Vec<(String, i64)>, Error> {
+        const ALL: &str = "with recursive tenant (id) as (
+                 (select tenant_id from ledger.span order by tenant_id limit 1)
+                 union all
+                 select (select s.tenant_id from ledger.span s where s.tenant_id > t.id order by s.tenant_id limit 1)
+                 from tenant t where t.id is not null)
+             select id, (select max(position) from ledger.span s where s.tenant_id = t.id) from tenant t where id is not null";
+        const SOME: &str = "select w.id, s.position from unnest($1::text[]) w (id)
+             cross join lateral (select max(position) as position from ledger.span s where s.tenant_id = w.id) s
+             where s.position is not null";
+        let names: Vec<&str> = scope.tenants.iter().map(TenantId::as_str).collect();
+        let query = if names.is_empty() {
+            sqlx::query_as(ALL)
+        } else {
+            sqlx::query_as(SOME).bind(names)
+        };
+        Ok(query.fetch_all(&self.pool).await?)
+    }
+}
+
+impl Report {
+    /// Keeps the first failures in the order of tenant and position.
+    fn add(&mut self, failures: Vec<Failure>) {
+        self.failures.extend(failures);
+        self.failures
+            .sort_by(|a, b| (&a.tenant, a.position, a.part).cmp(&(&b.tenant, b.position, b.part)));
+        self.failures.truncate(Self::FAILURES_MAX);
+    }
+}
+
+fn through(chains: &[(String, i64)]) -> std::collections::BTreeMap<TenantId, Position> {
+    chains
+        .iter()
+        .filter_map(|(tenant, last)| {
+            Some((
+                tenant.parse().ok()?,
+                Position::new(u64::try_from(*last).ok()?)?,
+            ))
+        })
+        .collect()
+}
+
+fn ranges(tenant: &str, first: i64, last: i64) -> impl Iterator<Item = Range> + use<> {
+    let tenant = tenant.to_owned();
+    let starts = std::iter::successors(Some(first), |start| start.checked_add(RANGE));
+    starts
+        .take_while(move |start| *start <= last)
+        .map(move |start| Range {
+            tenant: tenant.clone(),
+            first: start,
+            last: start.saturating_add(RANGE - 1).min(last),
+        })
+}
+
+/// Walks one range, with its neighbours at both ends: the row before says what the first must link to, the row after which of two
+/// hashes the last one had.
+async fn walk(pool: PgPool, log: String, range: Range) -> Result<(u64, Vec<Failure>), Error> {
+    const SQL: &str = concat!(
+        "select ",
+        row::columns!(),
+        " from ledger.span where tenant_id = $1 and position between $2 and $3 order by position"
+    );
+    let mut rows = sqlx::query(SQL)
+        .bind(range.tenant.clone())
+        .bind(range.first.saturating_sub(1))
+        .bind(range.last.saturating_add(1))
+        .fetch(&pool);
+    let genesis =
+        (range.first == 1).then(|| Head::genesis(&format!("{log}/{}", range.tenant)).hash);
+    let mut walk = Walk::new(range, genesis);
+    let mut group: Vec<Stored> = Vec::with_capacity(GROUP);
+    loop {
+        let row = rows.try_next().await?;
+        let ended = row.is_none();
+        if let Some(row) = row {
+            group.push(Stored {
+                position: row.try_get("position")?,
+                row: row::decode(&row),
+                marks: judge::marks(&row),
+            });
+        }
+        if ended || group.len() == GROUP {
+            let judged = std::mem::replace(&mut group, Vec::with_capacity(GROUP));
+            let judging = tokio::task::spawn_blocking(move || judge::judge(judged));
+            let judged = judging
+                .await
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            judged.into_iter().for_each(|judged| walk.step(judged));
+        }
+        if ended {
+            return Ok(walk.finish());
+        }
+    }
+}
+
+/// Whether two optional hashes are there and the same.
+fn same(a: Option<Hash>, b: Option<Hash>) -> bool {
+    a.is_some() && a == b
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use logline_span::{
-    Hash, Head, Position, Principal, Refusal, Sealed, Seq, SpanId, TenantId, Timestamp,
-};
+use logline_span::{Head, Sealed, Seq, SpanId, TenantId};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{Connection as _, Row as _};
 use tokio::sync::Mutex;

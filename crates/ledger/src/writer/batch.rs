@@ -1,6 +1,6 @@
 //! One batch and its transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -140,11 +140,8 @@ impl Batch {
 }
 
 fn encode_edges(out: &mut BytesMut, sealed: &Sealed) {
-    let targets = &sealed.span.related_to;
-    for (index, target) in targets.iter().enumerate() {
-        if targets.iter().take(index).any(|earlier| earlier == target) {
-            continue;
-        }
+    let targets: BTreeSet<_> = sealed.span.related_to.iter().collect();
+    for target in targets {
         let mut row = RowWriter::begin(out, 3);
         row.bytes(target.as_uuid().as_bytes());
         row.int8(to_i64(sealed.position.get()));
@@ -198,7 +195,7 @@ pub(super) async fn commit(
     sqlx::raw_sql("begin").execute(&mut *conn).await?;
     let moved = sqlx::query(
         "update ledger.shard set ingest_seq = $4, ingest_digest = $5, timeline_seq = timeline_seq + $7,
-             sealed_through = greatest(sealed_through, timestamptz 'epoch' + ($8::bigint - 1) * interval '1 microsecond')
+             sealed_through = greatest(sealed_through, $8)
          where shard = $1 and epoch = $2 and ingest_seq = $3 and timeline_seq = $6",
     )
     .bind(to_i32(batch.shard))
@@ -208,7 +205,7 @@ pub(super) async fn commit(
     .bind(batch.through_digest.0.as_slice())
     .bind(to_i64(batch.timeline_first.saturating_sub(1)))
     .bind(to_i64(batch.rows.len() as u64))
-    .bind(batch.through_time.as_micros())
+    .bind(row::bind_time(Timestamp::from_micros(batch.through_time.as_micros().saturating_sub(1))))
     .execute(&mut *conn)
     .await?;
     if moved.rows_affected() != 1 {

@@ -1,0 +1,68 @@
+//! People's own logins in Postgres, each bound to whom it reads as (LED-2).
+
+use logline_span::Reader;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+
+use crate::Error;
+use crate::migrate::shared;
+
+/// A login of a person, for `psql` and other stock clients.
+#[derive(Clone)]
+pub struct ClientLogin {
+    /// The role's name in Postgres.
+    pub name: String,
+    /// Its password, set on every call.
+    pub password: String,
+    /// Whom it reads as; its sessions start with this identity.
+    pub reader: Reader,
+}
+
+impl std::fmt::Debug for ClientLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientLogin")
+            .field("name", &self.name)
+            .field("reader", &self.reader)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the login where it is missing and binds it to its identity. Needs a superuser's URL.
+///
+/// # Errors
+/// [`Error::Unavailable`] while Postgres is away; [`Error::Refused`] where it refuses, such as a role that is no client's.
+pub async fn bind_login(admin_url: &str, login: &ClientLogin) -> Result<(), Error> {
+    let options: PgConnectOptions = admin_url.parse().map_err(Error::Url)?;
+    let mut conn = PgConnection::connect_with(&options.disable_statement_logging()).await?;
+    let exists: bool =
+        sqlx::query_scalar("select exists (select from pg_roles where rolname = $1)")
+            .bind(&login.name)
+            .fetch_one(&mut conn)
+            .await?;
+    let verb = if exists { "alter" } else { "create" };
+    // Settings of the role itself: a session starts as its person, and a client may still say so in its own words.
+    let statements: String = sqlx::query_scalar(
+        "select format('%1$s role %2$I login password %3$L; grant logline_client to %2$I; '
+            'alter role %2$I set app.tenant_id = %4$L; alter role %2$I set app.user_id = %5$L',
+            $1::text, $2::text, $3::text, $4::text, $5::text)",
+    )
+    .bind(verb)
+    .bind(&login.name)
+    .bind(&login.password)
+    .bind(login.reader.tenant.as_str())
+    .bind(login.reader.principal.as_str())
+    .fetch_one(&mut conn)
+    .await?;
+    shared(&mut conn, &statements).await?;
+    sqlx::query(
+        "insert into app.login (login, tenant_id, principal) values ($1, $2, $3)
+         on conflict (login) do update set tenant_id = excluded.tenant_id, principal = excluded.principal",
+    )
+    .bind(&login.name)
+    .bind(login.reader.tenant.as_str())
+    .bind(login.reader.principal.as_str())
+    .execute(&mut conn)
+    .await?;
+    conn.close().await?;
+    Ok(())
+}

@@ -1,0 +1,334 @@
+use logline_ledger::{Failure, Part, Report, Scope};
+use logline_span::{SigningKey, Span};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::support::{Ledger, json, span, tenant, with};
+
+fn full(tenant: &str, signed: bool) -> Span {
+    with(span(tenant, "alice"), |span| {
+        let text = |text: &str| Some(text.to_owned());
+        span.did = text("opened");
+        (span.parent_id, span.caused_by, span.related_to) =
+            (Some(span.id), Some(span.id), vec![span.id, span.id]);
+        span.status = Some("active".parse().unwrap());
+        (span.name, span.description, span.code) = (text("n"), text("d"), text("c"));
+        (span.language, span.runtime, span.idempotency_key) =
+            (text("l"), text("r"), text(&span.id.to_string()));
+        (span.input, span.output, span.error) = (json("1"), json("[1,2]"), json(r#"{"a":"b"}"#));
+        (span.content, span.metadata) = (json("true"), json(r#"{"a":1e+21}"#));
+        span.duration_ms = Some(7);
+        if signed {
+            let key = SigningKey::from_seed(&[5; 32]);
+            span.signature = Some(key.sign_content(&span.content_hash()));
+            span.public_key = Some(key.public_key());
+        }
+    })
+}
+
+async fn verify(ledger: &Ledger) -> Report {
+    ledger
+        .verifier()
+        .verify(&Scope::default(), |_| ())
+        .await
+        .unwrap()
+}
+
+/// What a superuser can do who switches the trigger off.
+async fn tamper(admin: &mut PgConnection, change: &str) -> u64 {
+    let sql = format!(
+        "alter table ledger.span disable trigger ur_no_update;
+         {change};
+         alter table ledger.span enable always trigger ur_no_update"
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(admin)
+        .await
+        .unwrap()
+        .rows_affected()
+}
+
+fn found(report: &Report) -> Vec<(&str, i64, Part)> {
+    report
+        .failures
+        .iter()
+        .map(|failure| (failure.tenant.as_str(), failure.position, failure.part))
+        .collect()
+}
+
+/// Every column, a change to it that keeps the column's type, and the part that must be named.
+const CHANGES: [(&str, &str, Part); 45] = [
+    ("position", "100", Part::Gap),
+    ("tenant_id", "'elsewhere'", Part::Gap),
+    (
+        "received_at",
+        "received_at + interval '1 microsecond'",
+        Part::Content,
+    ),
+    ("received_at", "'infinity'", Part::Content),
+    ("at", "at - interval '1 microsecond'", Part::Content),
+    ("at", "'-infinity'", Part::Content),
+    ("seq", "seq + 1", Part::Content),
+    ("duration_ms", "duration_ms # 1", Part::Content),
+    ("duration_ms", "-1", Part::Content),
+    ("id", "gen_random_uuid()", Part::Content),
+    ("parent_id", "null", Part::Content),
+    ("caused_by", "gen_random_uuid()", Part::Content),
+    ("is_deleted", "not is_deleted", Part::Content),
+    ("owner_id", "'mallory'", Part::Content),
+    ("owner_id", "'NOT A PRINCIPAL' || chr(10)", Part::Content),
+    ("visibility", "'public'", Part::Content),
+    ("visibility", "'secret'", Part::Content),
+    ("entity_type", "'other'", Part::Content),
+    ("status", "'ACTIVE'", Part::Content),
+    ("status", "null", Part::Content),
+    ("trace_id", "md5(trace_id)", Part::Content),
+    ("trace_id", "upper(trace_id) || ''", Part::Content),
+    ("published_by", "'mallory'", Part::Content),
+    ("idempotency_key", "idempotency_key || ' '", Part::Content),
+    (
+        "content_hash",
+        "set_byte(content_hash, 31, get_byte(content_hash, 31) # 1)",
+        Part::Content,
+    ),
+    (
+        "prev_hash",
+        "set_byte(prev_hash, 0, get_byte(prev_hash, 0) # 128)",
+        Part::Link,
+    ),
+    ("prev_hash", "'x'", Part::Link),
+    (
+        "curr_hash",
+        "set_byte(curr_hash, 0, get_byte(curr_hash, 0) # 1)",
+        Part::Link,
+    ),
+    ("curr_hash", "'x'", Part::Link),
+    (
+        "signature",
+        "set_byte(signature, 63, get_byte(signature, 63) # 1)",
+        Part::Signature,
+    ),
+    ("signature", "null", Part::Signature),
+    (
+        "public_key",
+        "set_byte(public_key, 3, get_byte(public_key, 3) # 1)",
+        Part::Signature,
+    ),
+    ("public_key", "public_key || 'x'", Part::Signature),
+    ("who", "who || chr(8203)", Part::Content),
+    ("did", "''", Part::Content),
+    ("this", "upper(this)", Part::Content),
+    ("name", "null", Part::Content),
+    ("related_to", "related_to[1:1]", Part::Content),
+    (
+        "related_to",
+        "('[0:1]=' || related_to::text)::uuid[]",
+        Part::Content,
+    ),
+    ("related_to", "'{}'", Part::Content),
+    ("input", "'1.0'", Part::Content),
+    ("output", "'[1, 2]'", Part::Content),
+    ("error", "'null'", Part::Content),
+    ("content", "'{\"a\":1,\"a\":1}'", Part::Content),
+    (
+        "metadata",
+        "'{\"a\":1000000000000000000000}'",
+        Part::Content,
+    ),
+];
+
+/// LED-9: whatever single column of whatever row is changed, that row and part is found, and nothing else is.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_changed_column_is_found_in_its_row_and_nothing_else() {
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    let spans = (0..40)
+        .map(|nth| full(["acme", "other"][nth % 2], true))
+        .collect();
+    sealer.seal(spans).await;
+    let mut admin = ledger.admin().await;
+    let whole = verify(&ledger).await;
+    assert!(
+        whole.ok && whole.failures.is_empty() && whole.checked == 40 && whole.tenants == 2,
+        "{whole:?}"
+    );
+
+    let mut runner = TestRunner::deterministic();
+    for (column, change, part) in CHANGES {
+        let row = (1..20_i64).new_tree(&mut runner).unwrap().current();
+        let place = format!("tenant_id = 'acme' and position = {row}");
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "create table public.kept as select * from ledger.span where {place}"
+        )))
+        .execute(&mut admin)
+        .await
+        .unwrap();
+        if let Err(error) = try_tamper(
+            &mut admin,
+            &format!("update ledger.span set {column} = {change} where {place}"),
+        )
+        .await
+        {
+            // Postgres itself refuses what a bound or a key of the table forbids.
+            assert!(error.contains("span_bounds"), "{column}: {error}");
+        } else {
+            let report = verify(&ledger).await;
+            let first = found(&report).into_iter().next();
+            assert_eq!(
+                first,
+                Some(("acme", row, part)),
+                "{column} = {change}: {:?}",
+                report.failures
+            );
+            let moved = ["position", "tenant_id"].contains(&column);
+            assert!(
+                moved || report.failures.len() == 1,
+                "{column} = {change}: {:?}",
+                report.failures
+            );
+        }
+        tamper(
+            &mut admin,
+            "delete from ledger.span s using public.kept k where s.curr_hash in (k.curr_hash) or s.content_hash = k.content_hash;
+             insert into ledger.span select * from public.kept; drop table public.kept",
+        )
+        .await;
+    }
+    let mended = verify(&ledger).await;
+    assert!(mended.ok, "{:?}", mended.failures);
+}
+
+async fn try_tamper(admin: &mut PgConnection, change: &str) -> Result<(), String> {
+    let sql = format!(
+        "begin; alter table ledger.span disable trigger ur_no_update;
+         {change};
+         alter table ledger.span enable always trigger ur_no_update; commit"
+    );
+    let outcome = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *admin).await;
+    if let Err(error) = outcome {
+        sqlx::raw_sql("rollback").execute(admin).await.unwrap();
+        return Err(error.to_string());
+    }
+    Ok(())
+}
+
+/// Random bytes changed at random places of rows with and without a signature.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_flipped_bit_of_text_or_bytes_is_found() {
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    sealer
+        .seal((0..24).map(|nth| full("acme", nth % 2 == 0)).collect())
+        .await;
+    let mut admin = ledger.admin().await;
+    let mut runner = TestRunner::deterministic();
+    let texts = [
+        "who",
+        "did",
+        "this",
+        "name",
+        "description",
+        "code",
+        "language",
+        "runtime",
+        "idempotency_key",
+    ];
+    for _ in 0..30 {
+        let (row, column, letter) = (
+            1..=24_i64,
+            proptest::sample::select(texts.to_vec()),
+            "[A-Z]",
+        )
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        let place = format!("tenant_id = 'acme' and position = {row}");
+        let before: String = sqlx::query_scalar(AssertSqlSafe(format!(
+            "select {column} from ledger.span where {place}"
+        )))
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+        tamper(&mut admin, &format!("update ledger.span set {column} = overlay({column} placing '{letter}' from 1) where {place}")).await;
+        let report = verify(&ledger).await;
+        assert_eq!(found(&report), [("acme", row, Part::Content)], "{column}");
+        tamper(
+            &mut admin,
+            &format!("update ledger.span set {column} = '{before}' where {place}"),
+        )
+        .await;
+    }
+    assert!(verify(&ledger).await.ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_and_swapped_rows_are_found() {
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    sealer
+        .seal((0..30).map(|_| full("acme", false)).collect())
+        .await;
+    let mut admin = ledger.admin().await;
+    tamper(
+        &mut admin,
+        "delete from ledger.span where position in (1, 7, 8, 9)",
+    )
+    .await;
+    let report = verify(&ledger).await;
+    assert_eq!(
+        found(&report),
+        [("acme", 1, Part::Gap), ("acme", 7, Part::Gap)]
+    );
+    assert_eq!(report.failures[1].detail, "missing up to position 9");
+    tamper(
+        &mut admin,
+        "update ledger.span set position = 1000 where position = 20; update ledger.span set position = 20 where position = 25;
+         update ledger.span set position = 25 where position = 1000",
+    )
+    .await;
+    let report = verify(&ledger).await;
+    assert_eq!(found(&report)[2], ("acme", 20, Part::Link));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verification_is_resumed_and_reported_as_specified() {
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    sealer
+        .seal(
+            (0..12)
+                .map(|nth| full(["acme", "other"][nth % 2], false))
+                .collect(),
+        )
+        .await;
+    let mut admin = ledger.admin().await;
+    tamper(
+        &mut admin,
+        "update ledger.span set who = 'x' where position = 3 and tenant_id = 'acme'",
+    )
+    .await;
+    let scope = Scope {
+        tenants: vec![tenant("acme"), tenant("nobody")],
+        from: Some("4".parse().unwrap()),
+    };
+    let later = ledger.verifier().verify(&scope, |_| ()).await.unwrap();
+    assert!(
+        later.ok && later.checked == 3 && later.tenants == 1,
+        "{later:?}"
+    );
+    assert_eq!(later.through[&tenant("acme")].get(), 6);
+
+    let report = verify(&ledger).await;
+    let Failure { id, seq, .. } = report.failures[0].clone();
+    let expected = serde_json::json!({
+        "ok": false, "anchored": false, "tenants": 2, "checked": 12,
+        "failures": [{
+            "tenant": "acme", "position": 3, "id": id, "seq": seq, "part": "content",
+            "detail": "the values do not give the content hash"
+        }]
+    });
+    assert_eq!(serde_json::to_value(&report).unwrap(), expected);
+    assert!(id.is_some());
+}
