@@ -1,0 +1,2 @@
+//! Sealing.
+fn main() {}

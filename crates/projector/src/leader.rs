@@ -1,0 +1,268 @@
+//! Who seals (LED-13): waits for the projector's place, takes the shard, runs legs until it is lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use logline_bus::{Bus, Incoming, Intake, IntakeConfig};
+use logline_ledger::{ShardState, Writer};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Prepared;
+use crate::config::Config;
+use crate::decide::State;
+use crate::health::{Health, Monitor};
+use crate::metric;
+use crate::purge;
+use crate::retry::Backoff;
+use crate::stage::Context;
+use crate::stage::commit::{Commit, End, Undone};
+use crate::stage::prepare::{Decider, Gathered, Left, Plan, Prepare};
+use crate::stage::publish::Publish;
+
+/// Batches that wait between two stages. One is enough to keep the next stage busy, and what waits longer on the
+/// bus goes into larger batches.
+const BATCHES_WAITING: usize = 1;
+
+/// How long the stages may take to finish what they hold when the process stops (EXE-9).
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Seals what arrives on `INGEST`. One at a time per shard works; any others stand by.
+pub struct Projector {
+    bus: Bus,
+    writer: Writer,
+    config: Arc<Config>,
+    monitor: Monitor,
+}
+
+/// Why a projector gave its place up without being told to stop.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("the bus does not serve the intake")]
+    Intake(#[from] logline_bus::Error),
+    #[error("another projector seals this shard")]
+    Fenced,
+    #[error("a stage ended before its time")]
+    Stage,
+}
+
+/// A stage's result.
+enum Done {
+    Prepare(Left),
+    Commit(Undone),
+    Publish,
+}
+
+/// What a leg begins with.
+struct Start {
+    intake: Intake,
+    state: ShardState,
+    backlog: VecDeque<Incoming>,
+    plan: Option<Plan>,
+}
+
+/// How the stages of a leg ended; none where one panicked or did not end in time.
+#[derive(Default)]
+struct Results {
+    left: Option<Left>,
+    undone: Option<Undone>,
+}
+
+impl Projector {
+    /// A projector with the resources that it needs; nothing happens before [`Self::run`].
+    #[must_use]
+    pub fn new(config: Config, bus: Bus, writer: Writer) -> Self {
+        Self { bus, writer, config: Arc::new(config), monitor: Monitor::new() }
+    }
+
+    /// Follows how it fares.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.monitor.watch()
+    }
+
+    /// Seals until `shutdown`; whatever fails meanwhile is waited for.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::new();
+        // `None` says that the process stops.
+        while let Some(lost) = self.tenure(&shutdown, &mut backoff).await {
+            tracing::warn!(error = &lost as &dyn std::error::Error, "not sealing");
+            self.monitor.set(match lost {
+                Lost::Fenced => Health::Standby,
+                Lost::Intake(_) | Lost::Stage => Health::degraded(lost.to_string()),
+            });
+            if backoff.pause(&shutdown).await.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Waits for the projector's place and seals until it is lost.
+    async fn tenure(&self, stop: &CancellationToken, backoff: &mut Backoff) -> Option<Lost> {
+        let mut intake = match stop.run_until_cancelled(self.claim()).await? {
+            Ok(intake) => intake,
+            Err(error) => return Some(error.into()),
+        };
+        let acquired = tokio::select! {
+            acquired = self.acquire(stop) => acquired,
+            lost = intake.hold() => match lost { Err(error) => return Some(error.into()), Ok(never) => match never {} },
+        };
+        let (log, state) = acquired?;
+        tracing::info!(epoch = state.epoch, after = state.ingest_seq, "sealing");
+        self.monitor.set(Health::Active);
+        *backoff = Backoff::new();
+        let mut start = Start { intake, state, backlog: VecDeque::new(), plan: None };
+        loop {
+            let plan = start.plan;
+            let results = self.leg(stop, &log, start).await;
+            start = match next(plan, self.config.batch_max, results) {
+                Ok(start) if stop.is_cancelled() => {
+                    // Another projector need not wait until this one's silence is noticed.
+                    let _ = tokio::time::timeout(GRACE, start.intake.release()).await;
+                    return None;
+                }
+                Ok(start) => start,
+                Err(_) if stop.is_cancelled() => return None,
+                Err(lost) => return Some(lost),
+            };
+        }
+    }
+
+    async fn claim(&self) -> Result<Intake, logline_bus::Error> {
+        let config = &self.config;
+        let mut intake = self
+            .bus
+            .intake(IntakeConfig {
+                take_over: config.take_over,
+                ack_wait: config.ack_wait,
+                max_ack_pending: config.ack_pending_max,
+                batch_max: config.batch_max,
+            })
+            .await?;
+        self.monitor.set(Health::Standby);
+        intake.claim().await?;
+        Ok(intake)
+    }
+
+    /// Fences whoever sealed before.
+    async fn acquire(&self, stop: &CancellationToken) -> Option<(Arc<str>, ShardState)> {
+        let context = self.context(stop.clone(), stop.clone());
+        let log = context.ask(stop, || self.writer.log_name()).await?;
+        let state = context.ask(stop, || self.writer.acquire(self.config.shard)).await?;
+        Some((log.into(), state))
+    }
+
+    fn context(&self, stop: CancellationToken, over: CancellationToken) -> Context {
+        Context {
+            bus: self.bus.clone(),
+            writer: self.writer.clone(),
+            config: Arc::clone(&self.config),
+            monitor: self.monitor.clone(),
+            stop,
+            over,
+        }
+    }
+
+    /// Runs the three stages until all have ended.
+    async fn leg(&self, stop: &CancellationToken, log: &Arc<str>, start: Start) -> Results {
+        metric::begin(start.backlog.len());
+        let context = self.context(stop.clone(), stop.child_token());
+        let (to_commit, from_prepare) = mpsc::channel(BATCHES_WAITING);
+        let (to_publish, from_commit) = mpsc::channel(BATCHES_WAITING);
+        let (commits, committed) = watch::channel(0);
+        let publish = Publish {
+            context: context.clone(),
+            acker: start.intake.acker(),
+            input: from_commit,
+            timeline_seq: start.state.timeline_seq,
+            sealed: start.state.ingest_seq,
+            purge: purge::Watch::default(),
+        };
+        let commit = Commit {
+            context: context.clone(),
+            state: start.state,
+            input: from_prepare,
+            committed: commits,
+            labels: metric::Labels::default(),
+            out: to_publish,
+        };
+        let next = start.backlog.iter().rev().find(|incoming| !incoming.again);
+        let from = next.map_or(start.state.ingest_seq, |last| last.seq).saturating_add(1);
+        let decider = Decider {
+            context: context.clone(),
+            log: Arc::clone(log),
+            state: State::new(self.config.tenants_cached_max),
+            backlog: start.backlog,
+            in_hand: Gathered::default(),
+            from,
+            plan: start.plan,
+            number: 0,
+            committed,
+        };
+        let prepare = Prepare { intake: start.intake, decider, out: to_commit };
+        let mut stages = JoinSet::new();
+        stages.spawn(async { Done::Prepare(prepare.run().await) });
+        stages.spawn(async { Done::Commit(commit.run().await) });
+        stages.spawn(async { publish.run().await; Done::Publish });
+        finish(stages, stop).await
+    }
+}
+
+/// Waits for the stages; once the process stops, not longer than [`GRACE`].
+async fn finish(mut stages: JoinSet<Done>, stop: &CancellationToken) -> Results {
+    let mut results = Results::default();
+    let all = async {
+        while let Some(done) = stages.join_next().await {
+            match done {
+                Ok(Done::Prepare(left)) => results.left = Some(left),
+                Ok(Done::Commit(undone)) => results.undone = Some(undone),
+                Ok(Done::Publish) => {}
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "stage failed"),
+            }
+        }
+    };
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = all => {}
+        () = overdue => tracing::warn!("stopping before everything taken is sealed"),
+    }
+    results
+}
+
+/// What comes after a leg.
+fn next(plan: Option<Plan>, batch_max: usize, results: Results) -> Result<Start, Lost> {
+    let Results { left: Some(left), undone: Some(undone) } = results else {
+        return Err(Lost::Stage);
+    };
+    let (intake, rest) = match left {
+        Left::Over { intake, backlog } => (intake, backlog),
+        Left::Lost(error) => return Err(Lost::Intake(error)),
+    };
+    let plan = match undone.end {
+        End::Stopped => None,
+        End::Fenced => return Err(Lost::Fenced),
+        End::Conflict | End::Refused => plan_for(plan, batch_max, &undone),
+    };
+    let raw = undone.batches.into_iter().flat_map(Prepared::into_raw);
+    Ok(Start { intake, state: undone.state, backlog: raw.chain(rest).collect(), plan })
+}
+
+/// How the batch that failed is tried again: a conflict first with every id looked up, then in halves, and a
+/// message that Postgres refuses by itself is refused (LED-16).
+fn plan_for(before: Option<Plan>, batch_max: usize, undone: &Undone) -> Option<Plan> {
+    let failed = &undone.batches.first()?.decided;
+    let (last, count) = (failed.last()?.incoming.seq, failed.len());
+    let before = before.filter(|before| last <= before.through);
+    let careful = Plan { through: last, batch_max, condemned: None };
+    Some(match before {
+        None if undone.end == End::Conflict => careful,
+        None | Some(_) if count == 1 => Plan { condemned: Some(last), ..careful },
+        None => Plan { batch_max: count.div_ceil(2), ..careful },
+        Some(before) => Plan { batch_max: count.div_ceil(2), through: before.through, condemned: None },
+    })
+}

@@ -1,0 +1,222 @@
+//! The second stage: one batch, one transaction.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use logline_bus::{Bus, Error, Quarantined};
+use logline_ledger::{Batch, CommitError, Digest, Outcome, OutcomeKind, Row, ShardState};
+use tokio::sync::{mpsc, watch};
+
+use super::Context;
+use super::publish::Committed;
+use crate::batch::{Decided, Prepared};
+use crate::decide::Verdict;
+use crate::message::{address, bus_time};
+use crate::metric;
+use crate::retry::Backoff;
+
+/// Refusals on their way into quarantine at once.
+const QUARANTINED_AT_ONCE: usize = 64;
+
+/// Why a leg ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The process stops, or the stage before ended.
+    Stopped,
+    /// Another projector seals this shard (LED-13).
+    Fenced,
+    /// A row is there already: the batch is to be decided again.
+    Conflict,
+    /// Postgres refuses the batch, and would again.
+    Refused,
+}
+
+/// How a leg ended.
+pub(crate) struct Undone {
+    pub(crate) end: End,
+    /// Not committed, in order; the first is the one that ended the leg.
+    pub(crate) batches: Vec<Prepared>,
+    /// What is committed.
+    pub(crate) state: ShardState,
+}
+
+pub(crate) struct Commit {
+    pub(crate) context: Context,
+    pub(crate) state: ShardState,
+    pub(crate) input: mpsc::Receiver<Prepared>,
+    /// Number of the last batch committed.
+    pub(crate) committed: watch::Sender<u64>,
+    pub(crate) labels: metric::Labels,
+    pub(crate) out: mpsc::Sender<Committed>,
+}
+
+impl Commit {
+    /// Runs until the stage before ends, or a batch ends the leg.
+    pub(crate) async fn run(mut self) -> Undone {
+        let mut batches = Vec::new();
+        let mut end = End::Stopped;
+        while let Some(prepared) = self.input.recv().await {
+            let timeline_first = self.state.timeline_seq.saturating_add(1);
+            // Without messages of its own it only carries receipts that go out again.
+            if let Some(mut batch) = self.batch(&prepared)
+                && let Err(why) = self.commit(&prepared, &mut batch).await
+            {
+                end = why;
+                batches.push(prepared);
+                break;
+            }
+            self.committed.send_replace(prepared.number);
+            if self.out.send(Committed { prepared, timeline_first }).await.is_err() {
+                break;
+            }
+        }
+        self.context.over.cancel();
+        self.input.close();
+        while let Some(prepared) = self.input.recv().await {
+            batches.push(prepared);
+        }
+        Undone { end, batches, state: self.state }
+    }
+
+    fn batch(&self, prepared: &Prepared) -> Option<Batch> {
+        let last = prepared.decided.last()?;
+        let mut batch = Batch {
+            shard: self.context.config.shard,
+            epoch: self.state.epoch,
+            after_ingest_seq: self.state.ingest_seq,
+            through_ingest_seq: last.incoming.seq,
+            through_digest: Digest(last.digest),
+            through_time: bus_time(&last.incoming),
+            timeline_first: self.state.timeline_seq.saturating_add(1),
+            rows: Vec::with_capacity(prepared.decided.len()),
+            answered: Vec::new(),
+        };
+        for decided in &prepared.decided {
+            let (ingest_seq, digest) = (decided.incoming.seq, Digest(decided.digest));
+            let result = match &decided.verdict {
+                Verdict::Sealed { sealed, content_hash } => {
+                    batch.rows.push(Row {
+                        sealed: Arc::clone(sealed),
+                        content_hash: *content_hash,
+                        depth: decided.incoming.depth.unwrap_or(0),
+                        ingest_seq,
+                        digest,
+                    });
+                    continue;
+                }
+                Verdict::Repeat(first) => OutcomeKind::Repeat(first.position),
+                Verdict::Refused(refusal) => OutcomeKind::Refused(refusal.clone()),
+            };
+            let address = address(&decided.incoming).ok();
+            let (tenant, owner) = address.map(|(tenant, owner, _)| (tenant, owner)).unzip();
+            batch.answered.push(Outcome { ingest_seq, digest, tenant, owner, result });
+        }
+        Some(batch)
+    }
+
+    async fn commit(&mut self, prepared: &Prepared, batch: &mut Batch) -> Result<(), End> {
+        let sealing: Vec<_> =
+            prepared.decided.iter().filter_map(|decided| decided.trace.seal()).collect();
+        self.quarantine(prepared).await.ok_or(End::Stopped)?;
+        let mut backoff = Backoff::new();
+        while let Err(error) = self.context.writer.commit(batch).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                messages = prepared.decided.len(),
+                "batch not committed"
+            );
+            match error {
+                CommitError::Fenced => return Err(End::Fenced),
+                CommitError::Conflict(_) => return Err(End::Conflict),
+                CommitError::Refused(_) => return Err(End::Refused),
+                CommitError::Unavailable(_) => {}
+            }
+            self.context.monitor.degraded("the ledger does not answer");
+            backoff.pause(&self.context.stop).await.ok_or(End::Stopped)?;
+            if self.is_committed(batch, &mut backoff).await? {
+                break;
+            }
+        }
+        self.state.ingest_seq = batch.through_ingest_seq;
+        self.state.ingest_digest = Some(batch.through_digest);
+        self.state.timeline_seq += batch.rows.len() as u64;
+        drop(sealing);
+        self.count(prepared);
+        Ok(())
+    }
+
+    /// Whether the transaction whose outcome is unknown was committed after all. Its epoch is over either way.
+    async fn is_committed(&mut self, batch: &mut Batch, backoff: &mut Backoff) -> Result<bool, End> {
+        loop {
+            let resumed = self.context.writer.resume(batch.shard, self.state.epoch).await;
+            let error = match resumed {
+                Ok(found) => {
+                    self.state.epoch = found.epoch;
+                    batch.epoch = found.epoch;
+                    return Ok(found.ingest_seq == batch.through_ingest_seq);
+                }
+                Err(logline_ledger::Error::Fenced) => return Err(End::Fenced),
+                Err(error) => error,
+            };
+            tracing::warn!(error = &error as &dyn std::error::Error, "the shard was not taken up again");
+            backoff.pause(&self.context.stop).await.ok_or(End::Stopped)?;
+        }
+    }
+
+    /// Puts the refused messages aside (LED-14), before the commit that says so: none can be lost between the two,
+    /// and the message's key keeps a second attempt from storing it twice.
+    async fn quarantine(&self, prepared: &Prepared) -> Option<()> {
+        let mut rest: Vec<Quarantined> = prepared.decided.iter().filter_map(quarantined).collect();
+        let mut backoff = Backoff::new();
+        while !rest.is_empty() {
+            let bus = &self.context.bus;
+            let failed = stream::iter(rest)
+                .map(|refused| put_aside(bus, refused))
+                .buffer_unordered(QUARANTINED_AT_ONCE)
+                .filter_map(std::future::ready);
+            rest = failed.collect().await;
+            if !rest.is_empty() {
+                self.context.monitor.degraded("the bus does not take refused messages");
+                backoff.pause(&self.context.stop).await?;
+            }
+        }
+        Some(())
+    }
+
+    fn count(&mut self, prepared: &Prepared) {
+        let now = metric::now();
+        metric::committed(prepared.decided.len());
+        for decided in &prepared.decided {
+            match &decided.verdict {
+                Verdict::Sealed { sealed, .. } => {
+                    self.labels.sealed(&sealed.span.entity_type);
+                    metric::sealed(&decided.incoming, now);
+                }
+                Verdict::Repeat(_) => {}
+                Verdict::Refused(refusal) => metric::rejected(refusal.code),
+            }
+        }
+    }
+}
+
+fn quarantined(decided: &Decided) -> Option<Quarantined> {
+    match &decided.verdict {
+        Verdict::Refused(refusal) => Some(Quarantined::incoming(&decided.incoming, refusal)),
+        Verdict::Sealed { .. } | Verdict::Repeat(_) => None,
+    }
+}
+
+/// Gives the message back where the bus may take it later.
+async fn put_aside(bus: &Bus, refused: Quarantined) -> Option<Quarantined> {
+    let error = bus.quarantine(&refused).await.err()?;
+    let is_final = matches!(error, Error::Full | Error::TooLarge { .. });
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        key = refused.key,
+        code = refused.code.as_str(),
+        is_final,
+        "refused message not put aside"
+    );
+    // LED-14, LED-16: a full quarantine stops nobody; digest and code are kept in the ledger.
+    (!is_final).then_some(refused)
+}

@@ -1,0 +1,248 @@
+//! The first stage: takes messages, asks the ledger, decides.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use logline_bus::{Incoming, Intake};
+use logline_ledger::Existing;
+use logline_span::{Head, TenantId};
+use tokio::sync::{mpsc, watch};
+
+use super::Context;
+use crate::batch::Prepared;
+use crate::decide::{self, State, Versions};
+use crate::message::Message;
+use crate::metric;
+
+/// How the messages that a leg left undone are to be treated, up to one of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// The last message that the plan is for.
+    pub(crate) through: u64,
+    /// Batches hold no more messages than this: so the one that Postgres refuses is found.
+    pub(crate) batch_max: usize,
+    /// The message that Postgres refused by itself.
+    pub(crate) condemned: Option<u64>,
+}
+
+/// The stage: the bus's side, and what decides.
+pub(crate) struct Prepare {
+    pub(crate) intake: Intake,
+    pub(crate) decider: Decider,
+    pub(crate) out: mpsc::Sender<Prepared>,
+}
+
+/// How the stage ended.
+pub(crate) enum Left {
+    /// The leg is over; what was taken from the bus and not decided.
+    Over { intake: Intake, backlog: VecDeque<Incoming> },
+    /// The bus gave the projector's place to another one, or failed.
+    Lost(logline_bus::Error),
+}
+
+impl Prepare {
+    /// Runs until the leg is over or the intake is lost.
+    pub(crate) async fn run(mut self) -> Left {
+        let over = self.decider.context.over.clone();
+        match over.run_until_cancelled(self.go()).await {
+            // Messages whose batch was being decided when the leg ended lie in `in_hand`.
+            None | Some(Ok(())) => {
+                Left::Over { intake: self.intake, backlog: self.decider.undone() }
+            }
+            Some(Err(error)) => Left::Lost(error),
+        }
+    }
+
+    async fn go(&mut self) -> Result<(), logline_bus::Error> {
+        let Self { intake, decider, out } = self;
+        loop {
+            // A place in the next stage comes first: what arrives meanwhile joins the batch.
+            let place = tokio::select! {
+                place = out.reserve() => place,
+                lost = intake.hold() => match lost? {},
+            };
+            let Ok(place) = place else { return Ok(()) };
+            decider.gather(intake).await?;
+            let prepared = tokio::select! {
+                prepared = decider.prepare() => prepared,
+                lost = intake.hold() => match lost? {},
+            };
+            let Some(prepared) = prepared else { return Ok(()) };
+            place.send(prepared);
+        }
+    }
+}
+
+/// What goes from batch to batch.
+pub(crate) struct Decider {
+    pub(crate) context: Context,
+    /// The log's name, with which every tenant's origin begins.
+    pub(crate) log: Arc<str>,
+    pub(crate) state: State,
+    /// Taken from the bus, for later batches.
+    pub(crate) backlog: VecDeque<Incoming>,
+    /// The messages of the batch that is being prepared.
+    pub(crate) in_hand: Gathered,
+    /// The next message wanted from the bus.
+    pub(crate) from: u64,
+    pub(crate) plan: Option<Plan>,
+    /// Number of the last batch handed on.
+    pub(crate) number: u64,
+    /// Number of the last batch committed.
+    pub(crate) committed: watch::Receiver<u64>,
+}
+
+/// Messages for one batch.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    fresh: Vec<Message>,
+    again: Vec<Incoming>,
+    bytes: usize,
+}
+
+/// What the ledger answered about a batch.
+struct Answers {
+    existing: Existing,
+    versions: Versions,
+}
+
+impl Decider {
+    /// Takes what is ready, and more while the next stage is busy: it could not begin sooner.
+    async fn gather(&mut self, intake: &mut Intake) -> Result<(), logline_bus::Error> {
+        self.refill();
+        while self.in_hand.is_empty() {
+            self.receive(intake).await?;
+            self.refill();
+        }
+        let mut committed = self.committed.clone();
+        while *committed.borrow_and_update() < self.number && self.has_room() {
+            tokio::select! {
+                biased;
+                changed = committed.changed() => if changed.is_err() { break },
+                received = self.receive(intake) => received?,
+            }
+            self.refill();
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, intake: &mut Intake) -> Result<(), logline_bus::Error> {
+        let missing = self.batch_max().saturating_sub(self.in_hand.fresh.len()).max(1);
+        let messages = intake.next(missing, Duration::ZERO, self.from).await?;
+        let now = metric::now();
+        for incoming in messages {
+            if !incoming.again {
+                self.from = incoming.seq.saturating_add(1);
+                metric::ingested(&incoming, now);
+            }
+            self.backlog.push_back(incoming);
+        }
+        Ok(())
+    }
+
+    /// Moves messages from the backlog into the batch, reading each.
+    fn refill(&mut self) {
+        let limits = self.context.config.limits;
+        let condemned = self.plan.and_then(|plan| plan.condemned);
+        while self.has_room()
+            && let Some(incoming) = self.backlog.pop_front()
+        {
+            self.in_hand.bytes = self.in_hand.bytes.saturating_add(incoming.body.len());
+            if incoming.again {
+                self.in_hand.again.push(incoming);
+            } else {
+                let is_condemned = condemned == Some(incoming.seq);
+                self.in_hand.fresh.push(Message::read(incoming, &limits, is_condemned));
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_hand.fresh.len() < self.batch_max()
+            && self.in_hand.again.len() < self.context.config.batch_max
+            && self.in_hand.bytes < self.context.config.batch_bytes_max
+    }
+
+    fn batch_max(&self) -> usize {
+        let max = self.context.config.batch_max;
+        self.plan.map_or(max, |plan| plan.batch_max.clamp(1, max))
+    }
+
+    /// Decides the batch in hand; `None` when the leg is over before the ledger answers.
+    async fn prepare(&mut self) -> Option<Prepared> {
+        let validating: Vec<_> =
+            self.in_hand.fresh.iter().filter_map(|message| message.trace.validate()).collect();
+        let answers = self.ask().await?;
+        drop(validating);
+        let Gathered { fresh, again, .. } = std::mem::take(&mut self.in_hand);
+        let last = fresh.last().map(|message| message.incoming.seq);
+        self.plan = self.plan.filter(|plan| last.is_none_or(|last| last < plan.through));
+        self.number += 1;
+        let Answers { existing, versions } = answers;
+        let limits = self.context.config.limits;
+        let decided =
+            decide::decide(&mut self.state, self.number, fresh, &existing, &versions, &limits);
+        Some(Prepared { number: self.number, decided, again })
+    }
+
+    /// Asks the ledger for all that the batch depends on.
+    async fn ask(&mut self) -> Option<Answers> {
+        // INVARIANT (overlay)
+        let committed = *self.committed.borrow();
+        self.state.overlay.forget_through(committed);
+        self.state.heads.trim(committed);
+        self.load_heads().await?;
+        let messages = &self.in_hand.fresh;
+        let wanted = decide::wanted(messages, self.plan.is_some());
+        let context = &self.context;
+        let existing = if wanted.is_empty() {
+            Existing::default()
+        } else {
+            context.ask(&context.over, || context.writer.existing(&wanted)).await?
+        };
+        let mut versions = Versions::new();
+        for (tenant, id, seq) in decide::repeated(messages, &existing) {
+            let sealed =
+                context.ask(&context.over, || context.writer.sealed(&tenant, id, seq)).await?;
+            if let Some(sealed) = sealed {
+                versions.insert((tenant, id, seq), sealed);
+            }
+        }
+        Some(Answers { existing, versions })
+    }
+
+    async fn load_heads(&mut self) -> Option<()> {
+        let readings = self.in_hand.fresh.iter().filter_map(|message| message.reading.as_ref().ok());
+        let missing: HashSet<&TenantId> = readings
+            .map(|reading| &reading.tenant)
+            .filter(|tenant| !self.state.heads.knows(tenant))
+            .collect();
+        if missing.is_empty() {
+            return Some(());
+        }
+        let missing: Vec<TenantId> = missing.into_iter().cloned().collect();
+        let context = &self.context;
+        let mut found = context.ask(&context.over, || context.writer.heads(&missing)).await?;
+        for tenant in missing {
+            let head = found
+                .remove(&tenant)
+                .unwrap_or_else(|| Head::genesis(&format!("{}/{tenant}", self.log)));
+            self.state.heads.load(tenant, head, self.number);
+        }
+        Some(())
+    }
+
+    /// Everything taken from the bus and not decided, in order.
+    fn undone(self) -> VecDeque<Incoming> {
+        let Gathered { fresh, again, .. } = self.in_hand;
+        let fresh = fresh.into_iter().map(|message| message.incoming);
+        again.into_iter().chain(fresh).chain(self.backlog).collect()
+    }
+}
+
+impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.again.is_empty()
+    }
+}

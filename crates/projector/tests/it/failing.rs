@@ -1,0 +1,98 @@
+//! Parts are killed under load: nothing is lost, doubled or reordered (LED-12).
+
+use std::time::Duration;
+
+use logline_projector::Health;
+
+use crate::world::{Load, World, all_sealed_once};
+
+/// Lifetimes that end in every stage of a batch, the same ones in each run.
+fn lives() -> impl Iterator<Item = Duration> {
+    (0..20_u64).map(|number| Duration::from_micros(number * 7_919 % 90_000))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projector_that_dies_anywhere_loses_and_doubles_nothing() {
+    let world = World::new().await;
+    let load = Load::start(&world.bus, 4);
+    for life in lives() {
+        world.projector().await.dies_after(life).await;
+    }
+    let projector = world.projector().await;
+    let keys = load.finish().await;
+    all_sealed_once(&world, &keys, 0).await;
+    projector.stop().await;
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_may_be_killed_under_load() {
+    let world = World::with_own_postgres().await;
+    let mut projector = world.projector().await;
+    let load = Load::start(&world.bus, 4);
+    for sealed in [50, 100, 150] {
+        world.sealed(sealed).await;
+        world.postgres().kill().await;
+        projector.becomes(|health| matches!(health, Health::Degraded { .. })).await;
+        // Publishing goes on while the ledger is away.
+        world.publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#).await;
+        world.postgres().restart().await.unwrap();
+        projector.becomes(|health| *health == Health::Active).await;
+    }
+    let keys = load.finish().await;
+    all_sealed_once(&world, &keys, 3).await;
+    projector.stop().await;
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_stands_still_holds_nobody_up_but_the_sealing() {
+    let world = World::with_own_postgres().await;
+    let projector = world.projector().await;
+    let load = Load::start(&world.bus, 2);
+    world.sealed(20).await;
+    world.postgres().pause();
+    for _ in 0..50 {
+        world.publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#).await;
+    }
+    world.postgres().resume();
+    let keys = load.finish().await;
+    all_sealed_once(&world, &keys, 50).await;
+    projector.stop().await;
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bus_may_be_killed_under_load() {
+    let world = World::new().await;
+    let mut projector = world.projector().await;
+    let load = Load::start(&world.bus, 4);
+    for sealed in [50, 100, 150] {
+        world.sealed(sealed).await;
+        world.nats.kill().await;
+        projector.becomes(|health| matches!(health, Health::Degraded { .. })).await;
+        world.nats.restart().await.unwrap();
+        projector.becomes(Health::is_ready).await;
+    }
+    let keys = load.finish().await;
+    all_sealed_once(&world, &keys, 0).await;
+    projector.stop().await;
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeline_that_lost_its_end_gets_it_back() {
+    let world = World::new().await;
+    let projector = world.projector().await;
+    for _ in 0..30 {
+        world.publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#).await;
+    }
+    world.sealed(30).await;
+    projector.stop().await;
+    world.nats_cli(&["stream", "rm", "--force", "TIMELINE"]);
+    world.bus.migrate().await.unwrap();
+    let projector = world.projector().await;
+    world.sealed(30).await;
+    projector.stop().await;
+    world.check().await;
+}

@@ -1,0 +1,9 @@
+//! The projector against real servers.
+
+mod world;
+
+mod failing;
+mod purging;
+mod refusing;
+mod sealing;
+mod taking_over;
