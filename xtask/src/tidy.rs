@@ -65,10 +65,11 @@ impl File<'_> {
     }
 }
 
-const RULES: [fn(&File<'_>) -> Vec<String>; 10] = [
+const RULES: [fn(&File<'_>) -> Vec<String>; 11] = [
     modules_have_names_that_say_something,
     files_are_short,
     front_pages_are_short,
+    folds_name_every_kind,
     exceptions_are_reasoned_and_nothing_is_unfinished,
     addresses_are_built_by_the_bus,
     no_path_of_one_machine,
@@ -111,6 +112,18 @@ fn front_pages_are_short(file: &File<'_>) -> Vec<String> {
         .count();
     if is_front && !(1..=FRONT_PAGE_LINES_MAX).contains(&lines) {
         return vec![file.breach(1, format!("a front page of {lines} lines"))];
+    }
+    Vec::new()
+}
+
+/// Where spans are folded, a new kind of one must break what has not thought about it.
+fn folds_name_every_kind(file: &File<'_>) -> Vec<String> {
+    const FOLDING: [&str; 4] = ["law", "ledger", "projector", "span"];
+    let is_folding = FOLDING
+        .iter()
+        .any(|name| file.path == format!("crates/{name}/src/lib.rs"));
+    if is_folding && !file.text.contains("wildcard_enum_match_arm") {
+        return vec![file.breach(1, "without `#![warn(clippy::wildcard_enum_match_arm)]`")];
     }
     Vec::new()
 }
@@ -387,6 +400,12 @@ fn missing_and_endless_front_pages_are_caught() {
         &"//! More.\n".repeat(16),
         &"//! More.\n".repeat(15),
     );
+}
+
+#[test]
+fn folds_that_may_forget_a_kind_are_caught() {
+    let good = "//! Folds.\n#![warn(clippy::wildcard_enum_match_arm)]\n";
+    caught("crates/ledger/src/lib.rs", "//! Folds.\n", good);
 }
 
 #[test]
