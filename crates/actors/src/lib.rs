@@ -22,7 +22,7 @@ mod supervisor;
 
 mod backoff;
 mod health;
-mod held;
+mod life;
 mod pump;
 
 pub mod metric;
@@ -37,7 +37,7 @@ use std::time::Duration;
 use logline_bus::Bus;
 use logline_sandbox::Sandbox;
 use logline_span::SigningKey;
-use ractor::Actor;
+use ractor::{Actor, ActorCell};
 use tokio_util::sync::CancellationToken;
 
 use author::Author;
@@ -203,15 +203,24 @@ impl Actors {
         let (supervisor, mut ended) = Actor::spawn(None, Supervisor, Arc::clone(&self.shared))
             .await
             .map_err(|error| Error::Start(Box::new(error)))?;
+        let plug = Plug(supervisor.get_cell());
         tokio::select! {
             () = shutdown.cancelled() => {}
             _ = &mut ended => return Err(Error::Ended),
         }
-        supervisor.stop(None);
+        plug.0.stop(None);
         if tokio::time::timeout(STOP_MAX, ended).await.is_err() {
             tracing::error!("the actors did not stop in time and are given up");
-            supervisor.kill();
         }
         Ok(())
+    }
+}
+
+/// Actors do not outlive the future that runs them.
+struct Plug(ActorCell);
+
+impl Drop for Plug {
+    fn drop(&mut self) {
+        self.0.kill();
     }
 }

@@ -3,17 +3,21 @@
 //! The bus hands out no more than `max_ack_pending` messages that are not acknowledged: that bounds the mailbox.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use logline_bus::{Bus, ConsumerSpec, Deliveries, Delivery, Error, TimerDelivery, Token};
 use ractor::{ActorRef, Message};
 use tokio_util::sync::CancellationToken;
 
-use crate::held::Held;
+use crate::life::Life;
 use crate::{Backoff, Role, metric};
 
 /// Nothing becomes a dead letter: what cannot be done yet is done later, and what takes a role down with it stops the
 /// role visibly.
 pub(crate) const DELIVERIES_MAX: u32 = u32::MAX;
+
+/// What comes after a role's end waits until the bus has let its reader go.
+const LATE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Tells the actor when its pump ends, however it does: without a pump a role is dead.
 pub(crate) struct Tether<M: Message> {
@@ -40,7 +44,7 @@ pub(crate) struct Pump<M: Message> {
     pub(crate) role: Role,
     pub(crate) spec: ConsumerSpec,
     pub(crate) backoff: Backoff,
-    pub(crate) held: Held,
+    pub(crate) life: Life,
     pub(crate) tether: Tether<M>,
     pub(crate) arrived: fn(Arc<Delivery>) -> M,
     /// What to say when another process has taken over.
@@ -83,8 +87,13 @@ impl<M: Message> Pump<M> {
                 Ok(delivery) => {
                     *failures = 0;
                     // Held from here on, so that a crash loses nothing that waits in the mailbox.
-                    if let Some(delivery) = self.held.hold(delivery) {
-                        self.tether.send((self.arrived)(delivery));
+                    match self.life.hold(delivery) {
+                        Ok(Some(delivery)) => self.tether.send((self.arrived)(delivery)),
+                        Ok(None) => {}
+                        Err(late) => {
+                            // Where the bus is not told, it delivers again by itself.
+                            let _ = late.retry_after(LATE_PAUSE).await;
+                        }
                     }
                 }
                 Err(Error::PinLost) => self.tether.send((self.displaced)()),

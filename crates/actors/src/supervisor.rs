@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::health::State as RoleState;
-use crate::held::Held;
+use crate::life::Life;
 use crate::observer::actor::Observer;
 use crate::outbox::Context;
 use crate::worker::actor::Worker;
@@ -31,13 +31,14 @@ pub(crate) struct Start(Role);
 #[derive(Clone)]
 pub(crate) struct Charge {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) held: Held,
+    pub(crate) life: Life,
 }
 
 pub(crate) struct Tree {
     shared: Arc<Shared>,
     children: HashMap<ActorId, (Role, ActorCell)>,
-    held: BTreeMap<Role, Held>,
+    /// Of the present life of each role.
+    lives: BTreeMap<Role, Life>,
     crashes: BTreeMap<Role, VecDeque<Instant>>,
     /// Incidents on their way out; they end with the supervisor.
     reports: JoinSet<()>,
@@ -58,7 +59,7 @@ impl Actor for Supervisor {
             myself.send_message(Start(*role))?;
         }
         Ok(Tree {
-            held: roles.iter().map(|role| (*role, Held::default())).collect(),
+            lives: BTreeMap::new(),
             shared,
             children: HashMap::new(),
             crashes: BTreeMap::new(),
@@ -125,19 +126,19 @@ impl Actor for Supervisor {
             });
         }
         stops.join_all().await;
-        for held in tree.held.values() {
-            held.hand_back().await;
+        for life in tree.lives.values() {
+            life.end().await;
         }
         Ok(())
     }
 }
 
 impl Tree {
-    async fn spawn(&self, role: Role, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let charge = Charge {
-            shared: Arc::clone(&self.shared),
-            held: self.held.get(&role).cloned().unwrap_or_default(),
-        };
+    async fn spawn(&mut self, role: Role, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let life = Life::open();
+        self.lives.insert(role, life.clone());
+        let shared = Arc::clone(&self.shared);
+        let charge = Charge { shared, life };
         let child = match role {
             Role::Observer => Actor::spawn_linked(None, Observer, charge, supervisor)
                 .await?
@@ -160,8 +161,8 @@ impl Tree {
         crashes.push_back(now);
         crashes.retain(|crash| now.duration_since(*crash) <= config.crash_window);
         let count = crashes.len();
-        if let Some(held) = self.held.get(&role) {
-            held.hand_back().await;
+        if let Some(life) = self.lives.remove(&role) {
+            life.end().await;
         }
         if count > config.crashes_max {
             tracing::error!(%role, count, reason, "role keeps crashing and is stopped");

@@ -7,7 +7,7 @@ use logline_bus::{ConsumerSpec, Delivery, Filter, Schedule, Timer, TimerDelivery
 use logline_span::{Refusal, SpanId, TenantId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 use tracing::Instrument;
 
 use super::{Action, Alarm};
@@ -31,7 +31,8 @@ pub(crate) enum Msg {
 
 pub(crate) struct State {
     charge: Charge,
-    /// Pumps and renewals; they end with the actor.
+    _reader: DropGuard,
+    /// Timers and signs of life; they end with the actor.
     _tasks: JoinSet<()>,
 }
 
@@ -78,13 +79,13 @@ impl Actor for Observer {
             role: Role::Observer,
             spec,
             backoff: config.backoff,
-            held: charge.held.clone(),
+            life: charge.life.clone(),
             tether: tether(),
             arrived: Msg::Function,
             displaced: || Msg::PumpEnded,
         };
+        let reader = charge.life.read(|stop| pump.run(stop));
         let mut tasks = JoinSet::new();
-        tasks.spawn(pump.run(CancellationToken::new()));
         let timers = (TIMERS, token(KIND)?);
         tasks.spawn(pump::timers(
             bus.clone(),
@@ -94,9 +95,10 @@ impl Actor for Observer {
             tether(),
             Msg::Due,
         ));
-        tasks.spawn(charge.held.clone().keep(config.ack_wait / 3));
+        tasks.spawn(charge.life.clone().keep(config.ack_wait / 3));
         Ok(State {
             charge,
+            _reader: reader,
             _tasks: tasks,
         })
     }
@@ -150,6 +152,7 @@ impl Charge {
         if done.is_ok() {
             self.shared.step(Role::Observer, Step::Published);
         }
+        self.life.release(delivery);
         let told = match self.outcome(done) {
             Ok(()) => delivery.ack().await,
             Err(()) => {
@@ -158,7 +161,6 @@ impl Charge {
                     .await
             }
         };
-        self.held.release(delivery);
         unheard(told);
     }
 

@@ -1,13 +1,12 @@
 //! The worker's actor: keeps the lanes; each request runs in a job beside it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use logline_bus::{ConsumerSpec, Delivery, Filter};
 use logline_span::{Refusal, SpanId, TenantId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 use super::job::Job;
 use super::lanes::Lanes;
@@ -16,9 +15,6 @@ use crate::supervisor::Charge;
 use crate::{GRACE, Role, Step, metric};
 
 const REQUESTS: &str = "actors-worker";
-
-/// How long the bus may take to let another process in.
-const RELEASE_MAX: Duration = Duration::from_secs(1);
 
 /// A function; a request that names none waits for no other.
 type Lane = (TenantId, SpanId);
@@ -43,11 +39,9 @@ pub(crate) struct State {
     jobs: JoinSet<()>,
     /// Counts displacements: jobs of an earlier era no longer count.
     era: u64,
+    _reader: DropGuard,
     /// Signs of life for what is held.
     _lease: JoinSet<()>,
-    /// The pump, which ends after `stop`, or with the actor.
-    pump: JoinSet<()>,
-    stop: CancellationToken,
 }
 
 impl Actor for Worker {
@@ -74,7 +68,7 @@ impl Actor for Worker {
                 exclusive: Some(config.take_over),
             },
             backoff: config.backoff,
-            held: charge.held.clone(),
+            life: charge.life.clone(),
             tether: Tether {
                 actor: myself,
                 ended: || Msg::PumpEnded,
@@ -82,18 +76,16 @@ impl Actor for Worker {
             arrived: Msg::Request,
             displaced: || Msg::Displaced,
         };
-        let stop = CancellationToken::new();
-        let pump = JoinSet::from_iter([pump.run(stop.clone())]);
-        let lease = JoinSet::from_iter([charge.held.clone().keep(config.ack_wait / 3)]);
+        let reader = charge.life.read(|stop| pump.run(stop));
+        let lease = JoinSet::from_iter([charge.life.clone().keep(config.ack_wait / 3)]);
         let lanes = Lanes::new(config.concurrency_max);
         Ok(State {
             charge,
             lanes,
             jobs: JoinSet::new(),
             era: 0,
+            _reader: reader,
             _lease: lease,
-            pump,
-            stop,
         })
     }
 
@@ -104,6 +96,8 @@ impl Actor for Worker {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
+            // It may have been handed back while it waited here.
+            Msg::Request(delivery) if !state.charge.life.holds(&delivery) => {}
             Msg::Request(delivery) => {
                 state.charge.shared.step(Role::Worker, Step::Taken);
                 let span = &delivery.sealed.span;
@@ -122,8 +116,8 @@ impl Actor for Worker {
         Ok(())
     }
 
-    /// What runs may end; what waits is handed back by the supervisor (EXE-9). The pump goes last: it holds the
-    /// place at the bus that keeps other processes from running the same functions meanwhile.
+    /// What runs may end; what waits is handed back by the supervisor (EXE-9). Until then the reader holds its place
+    /// at the bus, which keeps other processes from running the same functions meanwhile.
     async fn post_stop(
         &self,
         _: ActorRef<Msg>,
@@ -134,11 +128,6 @@ impl Actor for Worker {
             tracing::warn!(jobs = state.jobs.len(), "running requests are handed back");
             state.jobs.shutdown().await;
         }
-        state.charge.held.hand_back().await;
-        state.stop.cancel();
-        let released = async { while state.pump.join_next().await.is_some() {} };
-        // A bus that does not answer ends the pin by itself.
-        let _ = tokio::time::timeout(RELEASE_MAX, released).await;
         Ok(())
     }
 }
@@ -179,7 +168,7 @@ impl State {
         self.jobs.shutdown().await;
         self.era += 1;
         self.lanes = Lanes::new(self.charge.shared.config.concurrency_max);
-        self.charge.held.hand_back().await;
+        self.charge.life.hand_back().await;
     }
 }
 

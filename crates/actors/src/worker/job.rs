@@ -51,13 +51,13 @@ impl Job {
                 self.answer(request).await;
                 self.charge.shared.step(Role::Worker, Step::Published);
             }
+            self.charge.life.release(&self.delivery);
             if let Err(error) = self.delivery.ack().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the bus was not told and delivers again"
                 );
             }
-            self.charge.held.release(&self.delivery);
             metrics::counter!(metric::HANDLED, "role" => "worker", "outcome" => "done")
                 .increment(1);
         }

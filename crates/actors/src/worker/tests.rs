@@ -47,7 +47,7 @@ fn an_execution_is_as_the_table_says() {
     let mut outcome = outcome(Ok(field(json!({ "greeting": "hello" }))), 12);
     outcome.logs = vec!["one".to_owned(), "two\0".to_owned()];
     let execution = execution(&request(|_| ()), &function(|_| ()), outcome);
-    expect![[""]].assert_eq(&shown(&execution));
+    expect![[r#"{"at":"2026-03-28T10:00:05.000002Z","did":"executed","duration_ms":12,"entity_type":"execution","idempotency_key":"edge:run_code:0198c0de-0000-7000-8000-00000000000e:0","input":{"from":"function"},"links":{"caused_by":"0198c0de-0000-7000-8000-00000000000e"},"metadata":{"logs":["one",{"code":"nul_character","digest":"blake3:080db07a7e54fce732a9bcc37c792610a68a998ce179ec1f357e0921d3443f2f","length":11}]},"name":"greet","output":{"greeting":"hello"},"owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"complete","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:run_code"}"#]].assert_eq(&shown(&execution));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_failed_execution_carries_code_message_and_stack() {
         &function(|_| ()),
         outcome(Err(failure), 3),
     );
-    expect![[""]].assert_eq(&shown(&execution));
+    expect![[r#"{"at":"2026-03-28T10:00:05.000002Z","did":"executed","duration_ms":3,"entity_type":"execution","error":{"code":"exception","message":"Error: no","stack":"at main"},"idempotency_key":"edge:run_code:0198c0de-0000-7000-8000-00000000000e:0","input":{"from":"function"},"links":{"caused_by":"0198c0de-0000-7000-8000-00000000000e"},"name":"greet","owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"error","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:run_code"}"#]].assert_eq(&shown(&execution));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn exe_7_words_of_the_code_that_no_span_can_hold_become_digests() {
         &function(|_| ()),
         outcome(Err(failure), 3),
     );
-    expect![[""]].assert_eq(execution.span.error.unwrap().as_str());
+    expect![[r#"{"code":"exception","message":{"code":"nul_character","digest":"blake3:190723f9afd237914935a769a6bf90232b9d247a26f0abc3cc580b836665ffcb","length":12}}"#]].assert_eq(execution.span.error.unwrap().as_str());
 }
 
 #[test]
@@ -123,19 +123,19 @@ fn a_function_may_lower_its_time_and_not_raise_it() {
 
 #[test]
 fn what_cannot_run_is_an_execution_with_a_code() {
-    refused(|request, _| request.span.parent_id = None, expect![[""]]);
+    refused(|request, _| request.span.parent_id = None, expect![[r#"{"code":"function_missing","message":"the request names no function: its parent_id is missing"}"#]]);
     refused(
         |_, function| function.span.entity_type = "policy".parse().unwrap(),
-        expect![[""]],
+        expect![[r#"{"code":"not_a_function","message":"the request's parent_id names a span that is not a function"}"#]],
     );
-    refused(|_, function| function.span.is_deleted = true, expect![[""]]);
+    refused(|_, function| function.span.is_deleted = true, expect![[r#"{"code":"function_deleted","message":"the function is deleted"}"#]]);
     refused(
         |_, function| function.span.code = Some(" \n".to_owned()),
-        expect![[""]],
+        expect![[r#"{"code":"code_missing","message":"the function has no code"}"#]],
     );
     refused(
         |_, function| function.span.language = Some("python".to_owned()),
-        expect![[""]],
+        expect![[r#"{"code":"language_unsupported","message":"the function's language is not one of: javascript"}"#]],
     );
 }
 
@@ -145,7 +145,7 @@ fn a_function_that_is_not_there_is_reported_to_the_requester() {
         request.span.owner_id = "bob".parse().unwrap();
         request.span.visibility = logline_span::Visibility::Private;
     });
-    expect![[""]].assert_eq(&shown(&answer(&request, None)));
+    expect![[r#"{"at":"2026-03-28T10:00:05.000002Z","did":"executed","duration_ms":0,"entity_type":"execution","error":{"code":"function_not_found","message":"no function with the request's parent_id was sealed before the request"},"idempotency_key":"edge:run_code:0198c0de-0000-7000-8000-00000000000e:0","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000e"},"owner_id":"bob","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"error","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"private","who":"edge:run_code"}"#]].assert_eq(&shown(&answer(&request, None)));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn requests_of_others_run_only_if_the_function_names_them() {
         let violation = answer(&request(bobs), Some(&naming(invokers)));
         assert_eq!(violation.span.entity_type.as_str(), "policy_violation");
     }
-    expect![[""]].assert_eq(&shown(&answer(&request(bobs), Some(&function(|_| ())))));
+    expect![[r#"{"at":"2026-03-28T10:00:05.000002Z","did":"blocked","entity_type":"policy_violation","idempotency_key":"edge:run_code:0198c0de-0000-7000-8000-00000000000e:0","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000e"},"metadata":{"code":"not_an_invoker","detail":"bob is neither the function's owner nor named in its metadata.invokers"},"owner_id":"alice","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"error","tenant_id":"acme","this":"invokers","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:run_code"}"#]].assert_eq(&shown(&answer(&request(bobs), Some(&function(|_| ())))));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn only_a_slow_execution_is_labelled_slow() {
         slow(&request, &execution, Duration::from_secs(5))
     };
     assert!(after(5000).is_none());
-    expect![[""]].assert_eq(&shown(&after(5001).unwrap()));
+    expect![[r#"{"at":"2026-03-28T10:00:05.000002Z","did":"labeled","entity_type":"status_patch","idempotency_key":"edge:run_code:0198c0de-0000-7000-8000-00000000000e:0:slow","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000e"},"metadata":{"duration_ms":5001,"status":"slow"},"owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000d","tenant_id":"acme","this":"status=slow","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:run_code"}"#]].assert_eq(&shown(&after(5001).unwrap()));
 }
 
 #[test]
