@@ -53,7 +53,7 @@ pub(super) fn timeline(
     let fetched = i64::from(limit) + 1;
     let own = own.filter(|own| query.tenant_id.as_ref().is_none_or(|wanted| wanted == *own));
     let public = query.tenant_id.is_none() || own.is_none();
-    let mut sql = QueryBuilder::new("");
+    let mut sql = QueryBuilder::new("select * from (");
     if let Some(own) = own {
         sql.push("(")
             .push(SELECT)
@@ -91,7 +91,7 @@ pub(super) fn timeline(
             .push_bind(fetched)
             .push(")");
     }
-    sql.push(" order by received_at desc, tenant_id desc, position desc limit ")
+    sql.push(") page order by received_at desc, tenant_id desc, position desc limit ")
         .push_bind(fetched);
     sql
 }
