@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 /// Longest name that an execution repeats; the function itself holds the whole.
 const TITLE_CHARS_MAX: usize = 256;
 
-/// The value, or what stands for it where it breaks SPAN-2.
+/// The value, or what stands for it where it breaks SPAN-2: text by its own bytes, anything else by its JSON.
 pub(crate) fn json(value: &Value) -> Json {
-    Json::from_value(value)
-        .unwrap_or_else(|refusal| stand_in(value.to_string().as_bytes(), refusal.code))
+    Json::from_value(value).unwrap_or_else(|refusal| match value.as_str() {
+        Some(text) => stand_in(text.as_bytes(), refusal.code),
+        None => stand_in(value.to_string().as_bytes(), refusal.code),
+    })
 }
 
 /// Each element checked by itself, so that one bad line does not cost the others.

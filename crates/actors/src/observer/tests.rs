@@ -36,7 +36,12 @@ fn when_due(latest: Option<Sealed>, expected: Expect) {
 
 #[test]
 fn a_scheduled_function_gets_one_request_as_the_table_says() {
-    when_sealed(function(|_| ()), expect![[r#"{"at":"2026-03-28T10:00:00.000001Z","did":"scheduled","entity_type":"request","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:2026-03-28T10:00:00.000001Z","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000f"},"owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"scheduled","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}"#]]);
+    when_sealed(
+        function(|_| ()),
+        expect![[
+            r#"{"at":"2026-03-28T10:00:00.000001Z","did":"scheduled","entity_type":"request","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:2026-03-28T10:00:00.000001Z","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000f"},"owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"scheduled","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}"#
+        ]],
+    );
 }
 
 #[test]
@@ -53,9 +58,12 @@ fn the_same_version_says_the_same_again() {
 
 #[test]
 fn a_schedule_sets_the_timer() {
-    when_sealed(function(scheduled(json!("@every 30s"))), expect![[r#"
+    when_sealed(
+        function(scheduled(json!("@every 30s"))),
+        expect![[r#"
         {"at":"2026-03-28T10:00:00.000001Z","did":"scheduled","entity_type":"request","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:2026-03-28T10:00:00.000001Z","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000f"},"owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"scheduled","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}
-        arm {"seq":0,"due":"2026-03-28T10:00:30.000001Z","depth":2}"#]]);
+        arm {"seq":0,"due":"2026-03-28T10:00:30.000001Z","depth":2}"#]],
+    );
 }
 
 #[test]
@@ -95,9 +103,12 @@ fn a_deleted_function_gets_no_request_and_loses_its_timer() {
 
 #[test]
 fn a_schedule_that_cannot_be_followed_is_refused_visibly() {
-    when_sealed(function(scheduled(json!("every morning"))), expect![[r#"
+    when_sealed(
+        function(scheduled(json!("every morning"))),
+        expect![[r#"
         {"at":"2026-03-28T10:00:00.000001Z","did":"scheduled","entity_type":"request","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:2026-03-28T10:00:00.000001Z","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000f"},"owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"scheduled","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}
-        {"at":"2026-03-28T10:00:00.000001Z","did":"blocked","entity_type":"policy_violation","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:schedule","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000f"},"metadata":{"code":"schedule_invalid","detail":"the cron expression cannot be read: Invalid pattern: Pattern must have between 5 and 7 fields."},"owner_id":"alice","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"error","tenant_id":"acme","this":"schedule","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}"#]]);
+        {"at":"2026-03-28T10:00:00.000001Z","did":"blocked","entity_type":"policy_violation","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:schedule","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000f"},"metadata":{"code":"schedule_invalid","detail":"the cron expression cannot be read: Invalid pattern: Pattern must have between 5 and 7 fields."},"owner_id":"alice","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"error","tenant_id":"acme","this":"schedule","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}"#]],
+    );
 }
 
 #[test]
@@ -118,7 +129,9 @@ fn a_timer_of_the_latest_version_asks_again_and_goes_on() {
         Some(function(scheduled(json!(
             "@at 2026-03-28T10:00:30.000001Z"
         )))),
-        expect![[r#"{"at":"2026-03-28T10:00:30.000001Z","did":"scheduled","entity_type":"request","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:2026-03-28T10:00:30.000001Z","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000f"},"owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"scheduled","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}"#]],
+        expect![[
+            r#"{"at":"2026-03-28T10:00:30.000001Z","did":"scheduled","entity_type":"request","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:2026-03-28T10:00:30.000001Z","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000f"},"owner_id":"alice","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"scheduled","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}"#
+        ]],
     );
 }
 
@@ -148,7 +161,10 @@ fn a_timer_of_an_older_version_asks_for_nothing_and_gives_way_to_the_newer_sched
                 Timestamp::from_micros(function.received_at.as_micros() + 10 * SECOND);
         })
     };
-    when_due(Some(newer(json!("@every 1h"))), expect![[r#"arm {"seq":1,"due":"2026-03-28T11:00:10.000001Z","depth":2}"#]]);
+    when_due(
+        Some(newer(json!("@every 1h"))),
+        expect![[r#"arm {"seq":1,"due":"2026-03-28T11:00:10.000001Z","depth":2}"#]],
+    );
     when_due(
         Some(newer(json!("@at 2020-01-01T00:00:00Z"))),
         expect![[""]],

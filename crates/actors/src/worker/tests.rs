@@ -123,19 +123,31 @@ fn a_function_may_lower_its_time_and_not_raise_it() {
 
 #[test]
 fn what_cannot_run_is_an_execution_with_a_code() {
-    refused(|request, _| request.span.parent_id = None, expect![[r#"{"code":"function_missing","message":"the request names no function: its parent_id is missing"}"#]]);
+    refused(
+        |request, _| request.span.parent_id = None,
+        expect![[
+            r#"{"code":"function_missing","message":"the request names no function: its parent_id is missing"}"#
+        ]],
+    );
     refused(
         |_, function| function.span.entity_type = "policy".parse().unwrap(),
-        expect![[r#"{"code":"not_a_function","message":"the request's parent_id names a span that is not a function"}"#]],
+        expect![[
+            r#"{"code":"not_a_function","message":"the request's parent_id names a span that is not a function"}"#
+        ]],
     );
-    refused(|_, function| function.span.is_deleted = true, expect![[r#"{"code":"function_deleted","message":"the function is deleted"}"#]]);
+    refused(
+        |_, function| function.span.is_deleted = true,
+        expect![[r#"{"code":"function_deleted","message":"the function is deleted"}"#]],
+    );
     refused(
         |_, function| function.span.code = Some(" \n".to_owned()),
         expect![[r#"{"code":"code_missing","message":"the function has no code"}"#]],
     );
     refused(
         |_, function| function.span.language = Some("python".to_owned()),
-        expect![[r#"{"code":"language_unsupported","message":"the function's language is not one of: javascript"}"#]],
+        expect![[
+            r#"{"code":"language_unsupported","message":"the function's language is not one of: javascript"}"#
+        ]],
     );
 }
 

@@ -17,8 +17,62 @@ async fn a_scheduled_function_becomes_a_request_and_an_execution_as_the_table_sa
     let request = tail.of(function).await;
     let execution = tail.of(function).await;
     let names = [(function, "<function>"), (request.span.id, "<request>")];
-    expect![[""]].assert_eq(&shown(&request, &names));
-    expect![[""]].assert_eq(&shown(&execution, &names));
+    expect![[r#"
+        {
+          "did": "scheduled",
+          "entity_type": "request",
+          "idempotency_key": "edge:observer:<function>:0:2026-11-23T06:49:48.586215Z",
+          "is_deleted": false,
+          "links": {
+            "caused_by": "<function>"
+          },
+          "owner_id": "alice",
+          "parent_id": "<function>",
+          "published_by": "edge:observer",
+          "related_to": [
+            "<function>"
+          ],
+          "seq": 0,
+          "status": "scheduled",
+          "tenant_id": "acme",
+          "this": "run_code",
+          "visibility": "tenant",
+          "who": "edge:observer"
+        }"#]].assert_eq(&shown(&request, &names));
+    expect![[r#"
+        {
+          "did": "executed",
+          "entity_type": "execution",
+          "idempotency_key": "edge:run_code:<request>:0",
+          "input": {
+            "name": "Ada"
+          },
+          "is_deleted": false,
+          "links": {
+            "caused_by": "<request>"
+          },
+          "metadata": {
+            "logs": [
+              "hi Ada"
+            ]
+          },
+          "name": "greet",
+          "output": {
+            "hello": "Ada"
+          },
+          "owner_id": "alice",
+          "parent_id": "<function>",
+          "published_by": "edge:run_code",
+          "related_to": [
+            "<function>"
+          ],
+          "seq": 0,
+          "status": "complete",
+          "tenant_id": "acme",
+          "this": "run_code",
+          "visibility": "tenant",
+          "who": "edge:run_code"
+        }"#]].assert_eq(&shown(&execution, &names));
     assert_eq!(request.span.trace_id, execution.span.trace_id);
     assert!(execution.span.duration_ms.is_some());
 }
@@ -183,7 +237,28 @@ async fn a_slow_execution_is_labelled_once_and_after_it() {
         (execution.span.caused_by.unwrap(), "<request>"),
     ];
     let duration = execution.span.duration_ms.unwrap().to_string();
-    expect![[""]].assert_eq(&shown(&label, &names).replace(&duration, "<duration>"));
+    expect![[r#"
+        {
+          "did": "labeled",
+          "entity_type": "status_patch",
+          "idempotency_key": "edge:run_code:<request>:0:slow",
+          "is_deleted": false,
+          "links": {
+            "caused_by": "<request>"
+          },
+          "metadata": {
+            "duration_ms": <duration>,
+            "status": "slow"
+          },
+          "owner_id": "alice",
+          "parent_id": "<execution>",
+          "published_by": "edge:run_code",
+          "seq": 0,
+          "tenant_id": "acme",
+          "this": "status=slow",
+          "visibility": "tenant",
+          "who": "edge:run_code"
+        }"#]].assert_eq(&shown(&label, &names).replace(&duration, "<duration>"));
     world.settle().await;
     assert_eq!(world.count("entity_type = 'status_patch'"), 1);
 }

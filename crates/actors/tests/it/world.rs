@@ -103,7 +103,9 @@ impl World {
 
     /// Publishes as `principal` of acme and gives the id under which it is sealed.
     pub(crate) async fn seal(&self, principal: &str, entity_type: &str, body: Value) -> SpanId {
-        let subject = format!("ingest.acme.{principal}.{entity_type}");
+        let subject = format!("ingest.acme.{principal}.{entity_type}")
+            .parse()
+            .unwrap();
         let outgoing = Outgoing {
             body: body.to_string().into(),
             encoding: Encoding::Json,
@@ -111,9 +113,7 @@ impl World {
             receipt: None,
             depth: None,
         };
-        let answer = self
-            .bus
-            .publish_sealed(&subject.parse().unwrap(), outgoing, PATIENCE);
+        let answer = self.bus.publish_sealed(&subject, outgoing, PATIENCE);
         match answer.await.unwrap() {
             Answer::Receipt(Receipt::Sealed { id, .. }) => id,
             other => panic!("not sealed: {other:?}"),
@@ -141,7 +141,7 @@ impl World {
     /// Everything of these types, from the beginning.
     pub(crate) async fn tail(&self, entity_types: &[&str]) -> Follow {
         let filter =
-            |entity_type: &&str| Filter::timeline().entity_type(&entity_type.parse().unwrap());
+            |entity_type: &&str| Filter::timeline().entity_type(entity_type.parse().unwrap());
         let filters = entity_types.iter().map(filter).collect();
         Follow(self.bus.tail(filters, Start::After(0)).await.unwrap())
     }
