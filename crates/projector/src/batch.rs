@@ -29,15 +29,19 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// What was sealed, in order.
     pub(crate) fn sealed(&self) -> impl Iterator<Item = (&Decided, &Sealed)> {
-        self.decided.iter().filter_map(|decided| match &decided.verdict {
-            Verdict::Sealed { sealed, .. } => Some((decided, &**sealed)),
-            Verdict::Repeat(_) | Verdict::Refused(_) => None,
-        })
+        self.decided
+            .iter()
+            .filter_map(|decided| match &decided.verdict {
+                Verdict::Sealed { sealed, .. } => Some((decided, &**sealed)),
+                Verdict::Repeat(_) | Verdict::Refused(_) => None,
+            })
     }
 
     /// The messages, to be decided once more.
     pub(crate) fn into_raw(self) -> impl Iterator<Item = Incoming> {
-        self.again.into_iter().chain(self.decided.into_iter().map(|decided| decided.incoming))
+        self.again
+            .into_iter()
+            .chain(self.decided.into_iter().map(|decided| decided.incoming))
     }
 }
 
@@ -69,9 +73,21 @@ impl Decided {
 /// What the publisher of a message that was handled before is told again.
 pub(crate) fn receipt_again(outcome: StoredOutcome) -> Option<Receipt> {
     match outcome {
-        StoredOutcome::Sealed { id, seq, at, position, curr_hash, duplicate } => {
-            Some(Receipt::Sealed { id, seq, at, position, curr_hash, duplicate })
-        }
+        StoredOutcome::Sealed {
+            id,
+            seq,
+            at,
+            position,
+            curr_hash,
+            duplicate,
+        } => Some(Receipt::Sealed {
+            id,
+            seq,
+            at,
+            position,
+            curr_hash,
+            duplicate,
+        }),
         StoredOutcome::Refused(refusal) => Some(Receipt::Refused(refusal)),
         // An outcome that this release does not know says nothing.
         _ => None,

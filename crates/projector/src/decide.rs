@@ -55,7 +55,10 @@ pub(crate) struct State {
 impl State {
     /// Nothing decided; up to `heads_max` heads are kept.
     pub(crate) fn new(heads_max: usize) -> Self {
-        Self { heads: Heads::new(heads_max), overlay: Overlay::default() }
+        Self {
+            heads: Heads::new(heads_max),
+            overlay: Overlay::default(),
+        }
     }
 }
 
@@ -64,7 +67,9 @@ impl State {
 /// A derived id cannot exist unless the bus delivers what was sealed before it forgot; then the commit
 /// conflicts and the batch is decided again, `careful` to ask for every id.
 pub(crate) fn wanted(messages: &[Message], careful: bool) -> Vec<Wanted> {
-    let readings = messages.iter().filter_map(|message| message.reading.as_ref().ok());
+    let readings = messages
+        .iter()
+        .filter_map(|message| message.reading.as_ref().ok());
     readings
         .filter(|reading| {
             careful || reading.draft.id.is_some() || reading.draft.idempotency_key.is_some()
@@ -80,7 +85,9 @@ pub(crate) fn wanted(messages: &[Message], careful: bool) -> Vec<Wanted> {
 
 /// The sealed versions that `existing` says may be repeated (SPAN-3).
 pub(crate) fn repeated(messages: &[Message], existing: &Existing) -> Vec<(TenantId, SpanId, Seq)> {
-    let readings = messages.iter().filter_map(|message| message.reading.as_ref().ok());
+    let readings = messages
+        .iter()
+        .filter_map(|message| message.reading.as_ref().ok());
     readings
         .filter_map(|reading| {
             let latest = latest(existing, &reading.tenant, reading.id)?;
@@ -104,13 +111,25 @@ pub(crate) fn decide(
     let known = Known { existing, versions };
     messages
         .into_iter()
-        .map(|Message { incoming, digest, reading, trace }| {
-            let bus_time = bus_time(&incoming);
-            let verdict = reading
-                .and_then(|reading| one(state, batch, reading, bus_time, &known, limits))
-                .unwrap_or_else(Verdict::Refused);
-            Decided { incoming, digest, verdict, trace }
-        })
+        .map(
+            |Message {
+                 incoming,
+                 digest,
+                 reading,
+                 trace,
+             }| {
+                let bus_time = bus_time(&incoming);
+                let verdict = reading
+                    .and_then(|reading| one(state, batch, reading, bus_time, &known, limits))
+                    .unwrap_or_else(Verdict::Refused);
+                Decided {
+                    incoming,
+                    digest,
+                    verdict,
+                    trace,
+                }
+            },
+        )
         .collect()
 }
 
@@ -141,7 +160,10 @@ fn one(
     let content_hash = span.content_hash();
     let sealed = Arc::new(head.seal(span, content_hash, principal, bus_time));
     overlay.insert(batch, &sealed);
-    Ok(Verdict::Sealed { sealed, content_hash })
+    Ok(Verdict::Sealed {
+        sealed,
+        content_hash,
+    })
 }
 
 fn complete(
@@ -159,8 +181,10 @@ fn complete(
         id: reading.id,
     };
     // LED-16: as in `Message::read`.
-    catch_unwind(AssertUnwindSafe(|| reading.draft.complete(&arrival, limits)))
-        .unwrap_or_else(|_| Err(internal()))
+    catch_unwind(AssertUnwindSafe(|| {
+        reading.draft.complete(&arrival, limits)
+    }))
+    .unwrap_or_else(|_| Err(internal()))
 }
 
 /// The span that first used the key, in flight or in the ledger.
@@ -170,7 +194,10 @@ fn keyed(span: &Span, overlay: &Overlay, existing: &Existing) -> Option<KeyHolde
     if let Some(row) = overlay.keyed(tenant, owner, key) {
         return Some(first(row));
     }
-    existing.by_key.get(&(tenant.clone(), owner.clone(), key.to_owned())).copied()
+    existing
+        .by_key
+        .get(&(tenant.clone(), owner.clone(), key.to_owned()))
+        .copied()
 }
 
 /// The latest version in the ledger.
@@ -182,7 +209,11 @@ fn latest<'a>(existing: &'a Existing, tenant: &TenantId, id: SpanId) -> Option<&
 }
 
 /// SPAN-3: `Some` where the span repeats a sealed version, `None` where it is a new one.
-fn versioned(span: &Span, overlay: &Overlay, known: &Known<'_>) -> Result<Option<KeyHolder>, Refusal> {
+fn versioned(
+    span: &Span,
+    overlay: &Overlay,
+    known: &Known<'_>,
+) -> Result<Option<KeyHolder>, Refusal> {
     let (tenant, id, seq) = (&span.tenant_id, span.id, span.seq);
     // What is in flight was decided upon what the ledger held, so it is the later one.
     let in_flight = overlay.latest(tenant, id).map(|row| Latest {

@@ -17,7 +17,10 @@ struct Kept {
 
 impl Heads {
     pub(crate) fn new(kept_max: usize) -> Self {
-        Self { kept: HashMap::new(), kept_max }
+        Self {
+            kept: HashMap::new(),
+            kept_max,
+        }
     }
 
     pub(crate) fn knows(&self, tenant: &TenantId) -> bool {

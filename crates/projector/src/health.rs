@@ -18,7 +18,9 @@ pub enum Health {
 
 impl Health {
     pub(crate) fn degraded(reason: impl Into<String>) -> Self {
-        Self::Degraded { reason: reason.into() }
+        Self::Degraded {
+            reason: reason.into(),
+        }
     }
 
     /// Whether spans that arrive are sealed without delay, here or by another projector.

@@ -74,7 +74,12 @@ impl Projector {
     /// A projector with the resources that it needs; nothing happens before [`Self::run`].
     #[must_use]
     pub fn new(config: Config, bus: Bus, writer: Writer) -> Self {
-        Self { bus, writer, config: Arc::new(config), monitor: Monitor::new() }
+        Self {
+            bus,
+            writer,
+            config: Arc::new(config),
+            monitor: Monitor::new(),
+        }
     }
 
     /// Follows how it fares.
@@ -113,7 +118,12 @@ impl Projector {
         tracing::info!(epoch = state.epoch, after = state.ingest_seq, "sealing");
         self.monitor.set(Health::Active);
         *backoff = Backoff::new();
-        let mut start = Start { intake, state, backlog: VecDeque::new(), plan: None };
+        let mut start = Start {
+            intake,
+            state,
+            backlog: VecDeque::new(),
+            plan: None,
+        };
         loop {
             let plan = start.plan;
             let results = self.leg(stop, &log, start).await;
@@ -150,7 +160,9 @@ impl Projector {
     async fn acquire(&self, stop: &CancellationToken) -> Option<(Arc<str>, ShardState)> {
         let context = self.context(stop.clone(), stop.clone());
         let log = context.ask(stop, || self.writer.log_name()).await?;
-        let state = context.ask(stop, || self.writer.acquire(self.config.shard)).await?;
+        let state = context
+            .ask(stop, || self.writer.acquire(self.config.shard))
+            .await?;
         Some((log.into(), state))
     }
 
@@ -189,7 +201,9 @@ impl Projector {
             out: to_publish,
         };
         let next = start.backlog.iter().rev().find(|incoming| !incoming.again);
-        let from = next.map_or(start.state.ingest_seq, |last| last.seq).saturating_add(1);
+        let from = next
+            .map_or(start.state.ingest_seq, |last| last.seq)
+            .saturating_add(1);
         let decider = Decider {
             context: context.clone(),
             log: Arc::clone(log),
@@ -201,11 +215,18 @@ impl Projector {
             number: 0,
             committed,
         };
-        let prepare = Prepare { intake: start.intake, decider, out: to_commit };
+        let prepare = Prepare {
+            intake: start.intake,
+            decider,
+            out: to_commit,
+        };
         let mut stages = JoinSet::new();
         stages.spawn(async { Done::Prepare(prepare.run().await) });
         stages.spawn(async { Done::Commit(commit.run().await) });
-        stages.spawn(async { publish.run().await; Done::Publish });
+        stages.spawn(async {
+            publish.run().await;
+            Done::Publish
+        });
         finish(stages, stop).await
     }
 }
@@ -219,7 +240,9 @@ async fn finish(mut stages: JoinSet<Done>, stop: &CancellationToken) -> Results 
                 Ok(Done::Prepare(left)) => results.left = Some(left),
                 Ok(Done::Commit(undone)) => results.undone = Some(undone),
                 Ok(Done::Publish) => {}
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "stage failed"),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "stage failed")
+                }
             }
         }
     };
@@ -236,7 +259,11 @@ async fn finish(mut stages: JoinSet<Done>, stop: &CancellationToken) -> Results 
 
 /// What comes after a leg.
 fn next(plan: Option<Plan>, batch_max: usize, results: Results) -> Result<Start, Lost> {
-    let Results { left: Some(left), undone: Some(undone) } = results else {
+    let Results {
+        left: Some(left),
+        undone: Some(undone),
+    } = results
+    else {
         return Err(Lost::Stage);
     };
     let (intake, rest) = match left {
@@ -249,7 +276,12 @@ fn next(plan: Option<Plan>, batch_max: usize, results: Results) -> Result<Start,
         End::Conflict | End::Refused => plan_for(plan, batch_max, &undone),
     };
     let raw = undone.batches.into_iter().flat_map(Prepared::into_raw);
-    Ok(Start { intake, state: undone.state, backlog: raw.chain(rest).collect(), plan })
+    Ok(Start {
+        intake,
+        state: undone.state,
+        backlog: raw.chain(rest).collect(),
+        plan,
+    })
 }
 
 /// How the batch that failed is tried again: a conflict first with every id looked up, then in halves, and a
@@ -258,11 +290,27 @@ fn plan_for(before: Option<Plan>, batch_max: usize, undone: &Undone) -> Option<P
     let failed = &undone.batches.first()?.decided;
     let (last, count) = (failed.last()?.incoming.seq, failed.len());
     let before = before.filter(|before| last <= before.through);
-    let careful = Plan { through: last, batch_max, condemned: None };
+    let careful = Plan {
+        through: last,
+        batch_max,
+        condemned: None,
+    };
     Some(match before {
         None if undone.end == End::Conflict => careful,
-        None | Some(_) if count == 1 => Plan { condemned: Some(last), ..careful },
-        None => Plan { batch_max: count.div_ceil(2), ..careful },
-        Some(before) => Plan { batch_max: count.div_ceil(2), through: before.through, condemned: None },
+        // Alone in its batch, so that it is behind when the next one fails.
+        None | Some(_) if count == 1 => Plan {
+            condemned: Some(last),
+            batch_max: 1,
+            ..careful
+        },
+        None => Plan {
+            batch_max: count.div_ceil(2),
+            ..careful
+        },
+        Some(before) => Plan {
+            batch_max: count.div_ceil(2),
+            through: before.through,
+            condemned: None,
+        },
     })
 }

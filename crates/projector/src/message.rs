@@ -47,7 +47,12 @@ impl Message {
             catch_unwind(AssertUnwindSafe(|| read(&incoming, limits)))
                 .unwrap_or_else(|_| Err(internal()))
         };
-        Self { incoming, digest, reading, trace }
+        Self {
+            incoming,
+            digest,
+            reading,
+            trace,
+        }
     }
 }
 
@@ -58,16 +63,27 @@ pub(crate) fn bus_time(incoming: &Incoming) -> Timestamp {
 
 /// Who publishes what, where the message's address says so.
 pub(crate) fn address(incoming: &Incoming) -> Result<(TenantId, Principal, EntityType), Refusal> {
-    if let Subject::Ingest { tenant, principal, entity_type } = incoming.subject.clone()? {
+    if let Subject::Ingest {
+        tenant,
+        principal,
+        entity_type,
+    } = incoming.subject.clone()?
+    {
         Ok((tenant, principal, entity_type))
     } else {
-        Err(Refusal::new(Code::InvalidAddress, "the address is not one of ingest"))
+        Err(Refusal::new(
+            Code::InvalidAddress,
+            "the address is not one of ingest",
+        ))
     }
 }
 
 /// The refusal of a message that the system could not handle though it breaks no rule.
 pub(crate) fn internal() -> Refusal {
-    Refusal::new(Code::Internal, "the span could not be sealed and was put aside for an operator")
+    Refusal::new(
+        Code::Internal,
+        "the span could not be sealed and was put aside for an operator",
+    )
 }
 
 fn read(incoming: &Incoming, limits: &Limits) -> Result<Reading, Refusal> {
@@ -78,7 +94,14 @@ fn read(incoming: &Incoming, limits: &Limits) -> Result<Reading, Refusal> {
         SpanId::derived(incoming.time_ns, &incoming.subject_text, &incoming.body)
     });
     let trace_id = incoming.traceparent.as_deref().and_then(trace_id);
-    Ok(Reading { tenant, principal, entity_type, draft, id, trace_id })
+    Ok(Reading {
+        tenant,
+        principal,
+        entity_type,
+        draft,
+        id,
+        trace_id,
+    })
 }
 
 /// The trace id of a `traceparent` (`00-<32 hex>-<16 hex>-<2 hex>`); anything else counts as absent.

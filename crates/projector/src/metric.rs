@@ -34,7 +34,11 @@ impl Labels {
         if !self.seen.contains(entity_type) && self.seen.len() < TYPES_MAX {
             self.seen.insert(entity_type.clone());
         }
-        let label = if self.seen.contains(entity_type) { entity_type.as_str() } else { OTHER };
+        let label = if self.seen.contains(entity_type) {
+            entity_type.as_str()
+        } else {
+            OTHER
+        };
         metrics::counter!(SPANS_SEALED, "entity_type" => label.to_owned()).increment(1);
     }
 }
@@ -66,13 +70,21 @@ pub(crate) fn sealed(incoming: &Incoming, now: Timestamp) {
 
 /// Milliseconds since the bus took the message.
 fn age_ms(incoming: &Incoming, now: Timestamp) -> f64 {
-    let micros = now.as_micros().saturating_sub(bus_time(incoming).as_micros()).max(0);
+    let micros = now
+        .as_micros()
+        .saturating_sub(bus_time(incoming).as_micros())
+        .max(0);
     micros as f64 / 1000.0
 }
 
 /// The wall clock, for latencies alone: nothing that is sealed depends on it (LED-7).
-#[expect(clippy::disallowed_methods, reason = "latency against the bus's time needs the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "latency against the bus's time needs the wall clock"
+)]
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -19,9 +19,15 @@ pub(crate) struct Overlay {
 impl Overlay {
     /// Adds a row of batch `batch`; batches are numbered upwards.
     pub(crate) fn insert(&mut self, batch: u64, row: &Arc<Sealed>) {
-        self.by_id.entry(row.span.id).or_default().push(Arc::clone(row));
+        self.by_id
+            .entry(row.span.id)
+            .or_default()
+            .push(Arc::clone(row));
         if let Some(key) = &row.span.idempotency_key {
-            self.by_key.entry(key.as_str().into()).or_default().push(Arc::clone(row));
+            self.by_key
+                .entry(key.as_str().into())
+                .or_default()
+                .push(Arc::clone(row));
         }
         match self.batches.back_mut() {
             Some((last, rows)) if *last == batch => rows.push(Arc::clone(row)),
@@ -31,8 +37,14 @@ impl Overlay {
 
     /// Forgets the batches up to and including `batch`.
     pub(crate) fn forget_through(&mut self, batch: u64) {
-        while self.batches.front().is_some_and(|(first, _)| *first <= batch) {
-            let Some((_, rows)) = self.batches.pop_front() else { return };
+        while self
+            .batches
+            .front()
+            .is_some_and(|(first, _)| *first <= batch)
+        {
+            let Some((_, rows)) = self.batches.pop_front() else {
+                return;
+            };
             for row in rows {
                 take(&mut self.by_id, &row.span.id, &row);
                 if let Some(key) = &row.span.idempotency_key {
@@ -65,7 +77,8 @@ impl Overlay {
         key: &str,
     ) -> Option<&Arc<Sealed>> {
         let rows = self.by_key.get(key)?;
-        rows.iter().find(|row| row.span.tenant_id == *tenant && row.span.owner_id == *owner)
+        rows.iter()
+            .find(|row| row.span.tenant_id == *tenant && row.span.owner_id == *owner)
     }
 
     fn of_id(&self, tenant: &TenantId, id: SpanId) -> impl Iterator<Item = &Arc<Sealed>> {

@@ -31,14 +31,24 @@ impl Watch {
     /// Whether a look is due, after a batch of `bytes` whose newest message the bus took at `time`.
     pub(crate) fn due(&mut self, bytes: u64, time: Timestamp, keep: Duration) -> bool {
         self.bytes_since = self.bytes_since.saturating_add(bytes);
-        let Some(looked) = &self.looked else { return true };
-        let is_filled = looked.bytes_max.is_some_and(|max| self.bytes_since >= max / LOOK_SHARE);
+        let Some(looked) = &self.looked else {
+            return true;
+        };
+        let is_filled = looked
+            .bytes_max
+            .is_some_and(|max| self.bytes_since >= max / LOOK_SHARE);
         is_filled || time >= looked.at.saturating_add(keep / LOOKS_PER_KEEP)
     }
 
     pub(crate) fn looked(&mut self, stream: &StreamState, at: Timestamp) {
-        let looked = Looked { at, bytes_max: stream.bytes_max };
-        *self = Self { bytes_since: 0, looked: Some(looked) };
+        let looked = Looked {
+            at,
+            bytes_max: stream.bytes_max,
+        };
+        *self = Self {
+            bytes_since: 0,
+            looked: Some(looked),
+        };
     }
 }
 
@@ -47,14 +57,21 @@ impl Watch {
 /// INVARIANT (last sealed stays): never above `sealed`, the last message that was sealed, which LED-17
 /// compares on every connect.
 pub(crate) fn relieve(stream: &StreamState, sealed: u64) -> u64 {
-    let Some(bytes_max) = stream.bytes_max else { return stream.first };
+    let Some(bytes_max) = stream.bytes_max else {
+        return stream.first;
+    };
     if stream.bytes <= bytes_max / 100 * FULL_PERCENT {
         return stream.first;
     }
-    let surplus = stream.bytes.saturating_sub(bytes_max / 100 * RELIEVED_PERCENT);
+    let surplus = stream
+        .bytes
+        .saturating_sub(bytes_max / 100 * RELIEVED_PERCENT);
     let numbers = stream.last.saturating_sub(stream.first).saturating_add(1);
-    let count = (u128::from(numbers) * u128::from(surplus)).div_ceil(u128::from(stream.bytes.max(1)));
-    let below = stream.first.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+    let count =
+        (u128::from(numbers) * u128::from(surplus)).div_ceil(u128::from(stream.bytes.max(1)));
+    let below = stream
+        .first
+        .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
     below.min(sealed).max(stream.first)
 }
 
@@ -71,12 +88,20 @@ pub(crate) struct Search {
 impl Search {
     /// Searches below `sealed`: INVARIANT (last sealed stays).
     pub(crate) fn new(stream: &StreamState, sealed: u64) -> Self {
-        Self { low: stream.first, high: sealed.max(stream.first), is_first: true }
+        Self {
+            low: stream.first,
+            high: sealed.max(stream.first),
+            is_first: true,
+        }
     }
 
     /// The message to look at next; the oldest first, which usually settles it.
     pub(crate) fn next(&self) -> Option<u64> {
-        let middle = if self.is_first { self.low } else { self.low.midpoint(self.high) };
+        let middle = if self.is_first {
+            self.low
+        } else {
+            self.low.midpoint(self.high)
+        };
         (self.low < self.high).then_some(middle)
     }
 

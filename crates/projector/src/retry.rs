@@ -18,7 +18,10 @@ impl Backoff {
     }
 
     /// Waits; `None` once `stop` is cancelled.
-    #[expect(clippy::disallowed_methods, reason = "bounded backoff towards a server that cannot announce its return")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded backoff towards a server that cannot announce its return"
+    )]
     pub(crate) async fn pause(&mut self, stop: &CancellationToken) -> Option<()> {
         let pause = self.next;
         self.next = (self.next * 2).min(LONGEST);

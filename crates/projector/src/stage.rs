@@ -46,7 +46,10 @@ impl Context {
                 Ok(answer) => return Some(answer),
                 Err(error) => error,
             };
-            tracing::warn!(error = &error as &dyn std::error::Error, "the ledger did not answer");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the ledger did not answer"
+            );
             self.monitor.degraded("the ledger does not answer");
             backoff.pause(until).await?;
         }

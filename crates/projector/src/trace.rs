@@ -26,17 +26,20 @@ impl Trace {
 
     /// Lasts while the message is validated and decided.
     pub(crate) fn validate(&self) -> Option<Span> {
-        self.enabled().map(|parent| tracing::info_span!(parent: parent, "validate"))
+        self.enabled()
+            .map(|parent| tracing::info_span!(parent: parent, "validate"))
     }
 
     /// Lasts while the message is committed.
     pub(crate) fn seal(&self) -> Option<Span> {
-        self.enabled().map(|parent| tracing::info_span!(parent: parent, "seal"))
+        self.enabled()
+            .map(|parent| tracing::info_span!(parent: parent, "seal"))
     }
 
     /// Lasts while the sealed span and its receipt go out.
     pub(crate) fn deliver(&self) -> Option<Span> {
-        self.enabled().map(|parent| tracing::info_span!(parent: parent, "deliver"))
+        self.enabled()
+            .map(|parent| tracing::info_span!(parent: parent, "deliver"))
     }
 
     /// What the sealed span carries on: this process's part of the trace, else what came with the message.
@@ -53,6 +56,9 @@ impl Trace {
 
 /// The flag `sampled` of a `traceparent`, whose last two digits are the flags.
 fn is_sampled(traceparent: &str) -> bool {
-    let flags = traceparent.rsplit('-').next().and_then(|flags| u8::from_str_radix(flags, 16).ok());
+    let flags = traceparent
+        .rsplit('-')
+        .next()
+        .and_then(|flags| u8::from_str_radix(flags, 16).ok());
     flags.is_some_and(|flags| flags & 1 == 1)
 }

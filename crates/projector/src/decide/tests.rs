@@ -42,7 +42,14 @@ struct Model {
 impl Model {
     fn new(lag: usize) -> Self {
         let (ledger, in_flight) = (Vec::new(), Vec::new());
-        Self { state: State::new(1), ledger, in_flight, lag, number: 0, committed: 0 }
+        Self {
+            state: State::new(1),
+            ledger,
+            in_flight,
+            lag,
+            number: 0,
+            committed: 0,
+        }
     }
 
     fn batch(&mut self, batch: &[Incoming]) -> Vec<Verdict> {
@@ -69,7 +76,14 @@ impl Model {
             .collect();
         self.number += 1;
         let limits = Limits::STANDARD;
-        let decided = decide(&mut self.state, self.number, messages, &existing, &versions, &limits);
+        let decided = decide(
+            &mut self.state,
+            self.number,
+            messages,
+            &existing,
+            &versions,
+            &limits,
+        );
         let verdicts: Vec<Verdict> = decided.into_iter().map(|decided| decided.verdict).collect();
         let rows = verdicts.iter().filter_map(|verdict| match verdict {
             Verdict::Sealed { sealed, .. } => Some(Arc::clone(sealed)),
@@ -80,10 +94,16 @@ impl Model {
     }
 
     fn load_heads(&mut self, messages: &[Message]) {
-        for reading in messages.iter().filter_map(|message| message.reading.as_ref().ok()) {
+        for reading in messages
+            .iter()
+            .filter_map(|message| message.reading.as_ref().ok())
+        {
             let tenant = &reading.tenant;
             if !self.state.heads.knows(tenant) {
-                let last = self.ledger.iter().rfind(|row| row.span.tenant_id == *tenant);
+                let last = self
+                    .ledger
+                    .iter()
+                    .rfind(|row| row.span.tenant_id == *tenant);
                 let head = last.map_or_else(
                     || Head::genesis(&format!("{LOG}/{tenant}")),
                     |row| Head {
@@ -100,7 +120,11 @@ impl Model {
     fn existing(&self, wanted: &[Wanted]) -> Existing {
         let mut existing = Existing::default();
         for wanted in wanted {
-            let of_tenant = || self.ledger.iter().filter(|row| row.span.tenant_id == wanted.tenant);
+            let of_tenant = || {
+                self.ledger
+                    .iter()
+                    .filter(|row| row.span.tenant_id == wanted.tenant)
+            };
             let latest = of_tenant().filter(|row| row.span.id == wanted.id);
             if let Some(row) = latest.max_by_key(|row| row.span.seq) {
                 let latest = Latest {
@@ -108,7 +132,9 @@ impl Model {
                     owner: row.span.owner_id.clone(),
                     entity_type: row.span.entity_type.clone(),
                 };
-                existing.by_id.insert((wanted.tenant.clone(), wanted.id), latest);
+                existing
+                    .by_id
+                    .insert((wanted.tenant.clone(), wanted.id), latest);
             }
             let Some(key) = &wanted.key else { continue };
             let holder = of_tenant().find(|row| {
@@ -142,8 +168,11 @@ fn check(messages: &[(&str, &str)], expected: &[&str]) {
     let together: Vec<String> = Model::new(0).batch(&messages).iter().map(shown).collect();
     assert_eq!(together, expected, "in one batch");
     let mut model = Model::new(0);
-    let apart: Vec<String> =
-        messages.iter().flat_map(|one| model.batch(std::slice::from_ref(one))).map(|v| shown(&v)).collect();
+    let apart: Vec<String> = messages
+        .iter()
+        .flat_map(|one| model.batch(std::slice::from_ref(one)))
+        .map(|v| shown(&v))
+        .collect();
     assert_eq!(apart, expected, "in a batch each");
 }
 
@@ -159,7 +188,11 @@ fn named(rest: &str) -> String {
 #[test]
 fn spans_are_placed_in_order_per_tenant() {
     check(
-        &[(ALICE, PLAIN), ("ingest.globex.carol.activity", PLAIN), (BOB, PLAIN)],
+        &[
+            (ALICE, PLAIN),
+            ("ingest.globex.carol.activity", PLAIN),
+            (BOB, PLAIN),
+        ],
         &["sealed 1", "sealed 1", "sealed 2"],
     );
 }
@@ -169,7 +202,12 @@ fn a_key_used_again_by_its_owner_repeats_and_by_another_does_not() {
     let keyed = r#"{"who":"alice","this":"door","idempotency_key":"k"}"#;
     let other = r#"{"who":"alice","this":"gate","idempotency_key":"k"}"#;
     check(
-        &[(ALICE, keyed), (ALICE, other), (BOB, keyed), ("ingest.globex.alice.activity", keyed)],
+        &[
+            (ALICE, keyed),
+            (ALICE, other),
+            (BOB, keyed),
+            ("ingest.globex.alice.activity", keyed),
+        ],
         &["sealed 1", "repeats 1", "sealed 2", "sealed 1"],
     );
 }
@@ -224,7 +262,10 @@ fn refused_messages_take_no_place() {
         &[
             (ALICE, "{"),
             (ALICE, r#"{"who":"alice"}"#),
-            (ALICE, r#"{"who":"alice","this":"door","tenant_id":"globex"}"#),
+            (
+                ALICE,
+                r#"{"who":"alice","this":"door","tenant_id":"globex"}"#,
+            ),
             ("ingest.acme.alice", PLAIN),
             (ALICE, PLAIN),
         ],
@@ -261,7 +302,10 @@ fn received_at_rises_though_the_bus_time_stands_still() {
 fn a_condemned_message_is_refused_and_the_others_go_on() {
     let incoming = message(1, ALICE, PLAIN);
     let condemned = Message::read(incoming, &Limits::STANDARD, true);
-    assert_eq!(condemned.reading.err().map(|refusal| refusal.code), Some(Code::Internal));
+    assert_eq!(
+        condemned.reading.err().map(|refusal| refusal.code),
+        Some(Code::Internal)
+    );
 }
 
 /// Messages that get in each other's way: few tenants, people, ids, keys and versions.
@@ -270,19 +314,20 @@ fn colliding() -> impl Strategy<Value = (String, String)> {
         .prop_map(|(tenant, person, kind)| format!("ingest.t{tenant}.p{person}.kind{kind}"));
     let id = proptest::option::of(0..3_u8);
     let key = proptest::option::of(0..3_u8);
-    let body = (id, proptest::option::of(0..3_u8), key, 0..2_u8).prop_map(|(id, seq, key, this)| {
-        let mut body = format!(r#"{{"who":"p","this":"{this}""#);
-        if let Some(id) = id {
-            body += &format!(r#","id":"018f3c5e-7b1a-7c3d-8e4f-00000000000{id}""#);
-        }
-        if let Some(seq) = seq {
-            body += &format!(r#","seq":{seq}"#);
-        }
-        if let Some(key) = key {
-            body += &format!(r#","idempotency_key":"{key}""#);
-        }
-        body + "}"
-    });
+    let body =
+        (id, proptest::option::of(0..3_u8), key, 0..2_u8).prop_map(|(id, seq, key, this)| {
+            let mut body = format!(r#"{{"who":"p","this":"{this}""#);
+            if let Some(id) = id {
+                body += &format!(r#","id":"018f3c5e-7b1a-7c3d-8e4f-00000000000{id}""#);
+            }
+            if let Some(seq) = seq {
+                body += &format!(r#","seq":{seq}"#);
+            }
+            if let Some(key) = key {
+                body += &format!(r#","idempotency_key":"{key}""#);
+            }
+            body + "}"
+        });
     (subject, body)
 }
 

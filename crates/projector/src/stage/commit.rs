@@ -66,7 +66,15 @@ impl Commit {
                 break;
             }
             self.committed.send_replace(prepared.number);
-            if self.out.send(Committed { prepared, timeline_first }).await.is_err() {
+            if self
+                .out
+                .send(Committed {
+                    prepared,
+                    timeline_first,
+                })
+                .await
+                .is_err()
+            {
                 break;
             }
         }
@@ -75,7 +83,11 @@ impl Commit {
         while let Some(prepared) = self.input.recv().await {
             batches.push(prepared);
         }
-        Undone { end, batches, state: self.state }
+        Undone {
+            end,
+            batches,
+            state: self.state,
+        }
     }
 
     fn batch(&self, prepared: &Prepared) -> Option<Batch> {
@@ -94,7 +106,10 @@ impl Commit {
         for decided in &prepared.decided {
             let (ingest_seq, digest) = (decided.incoming.seq, Digest(decided.digest));
             let result = match &decided.verdict {
-                Verdict::Sealed { sealed, content_hash } => {
+                Verdict::Sealed {
+                    sealed,
+                    content_hash,
+                } => {
                     batch.rows.push(Row {
                         sealed: Arc::clone(sealed),
                         content_hash: *content_hash,
@@ -109,14 +124,23 @@ impl Commit {
             };
             let address = address(&decided.incoming).ok();
             let (tenant, owner) = address.map(|(tenant, owner, _)| (tenant, owner)).unzip();
-            batch.answered.push(Outcome { ingest_seq, digest, tenant, owner, result });
+            batch.answered.push(Outcome {
+                ingest_seq,
+                digest,
+                tenant,
+                owner,
+                result,
+            });
         }
         Some(batch)
     }
 
     async fn commit(&mut self, prepared: &Prepared, batch: &mut Batch) -> Result<(), End> {
-        let sealing: Vec<_> =
-            prepared.decided.iter().filter_map(|decided| decided.trace.seal()).collect();
+        let sealing: Vec<_> = prepared
+            .decided
+            .iter()
+            .filter_map(|decided| decided.trace.seal())
+            .collect();
         self.quarantine(prepared).await.ok_or(End::Stopped)?;
         let mut backoff = Backoff::new();
         while let Err(error) = self.context.writer.commit(batch).await {
@@ -132,7 +156,10 @@ impl Commit {
                 CommitError::Unavailable(_) => {}
             }
             self.context.monitor.degraded("the ledger does not answer");
-            backoff.pause(&self.context.stop).await.ok_or(End::Stopped)?;
+            backoff
+                .pause(&self.context.stop)
+                .await
+                .ok_or(End::Stopped)?;
             if self.is_committed(batch, &mut backoff).await? {
                 break;
             }
@@ -146,9 +173,17 @@ impl Commit {
     }
 
     /// Whether the transaction whose outcome is unknown was committed after all. Its epoch is over either way.
-    async fn is_committed(&mut self, batch: &mut Batch, backoff: &mut Backoff) -> Result<bool, End> {
+    async fn is_committed(
+        &mut self,
+        batch: &mut Batch,
+        backoff: &mut Backoff,
+    ) -> Result<bool, End> {
         loop {
-            let resumed = self.context.writer.resume(batch.shard, self.state.epoch).await;
+            let resumed = self
+                .context
+                .writer
+                .resume(batch.shard, self.state.epoch)
+                .await;
             let error = match resumed {
                 Ok(found) => {
                     self.state.epoch = found.epoch;
@@ -158,8 +193,14 @@ impl Commit {
                 Err(logline_ledger::Error::Fenced) => return Err(End::Fenced),
                 Err(error) => error,
             };
-            tracing::warn!(error = &error as &dyn std::error::Error, "the shard was not taken up again");
-            backoff.pause(&self.context.stop).await.ok_or(End::Stopped)?;
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the shard was not taken up again"
+            );
+            backoff
+                .pause(&self.context.stop)
+                .await
+                .ok_or(End::Stopped)?;
         }
     }
 
@@ -176,7 +217,9 @@ impl Commit {
                 .filter_map(std::future::ready);
             rest = failed.collect().await;
             if !rest.is_empty() {
-                self.context.monitor.degraded("the bus does not take refused messages");
+                self.context
+                    .monitor
+                    .degraded("the bus does not take refused messages");
                 backoff.pause(&self.context.stop).await?;
             }
         }

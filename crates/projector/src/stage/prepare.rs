@@ -36,7 +36,10 @@ pub(crate) struct Prepare {
 /// How the stage ended.
 pub(crate) enum Left {
     /// The leg is over; what was taken from the bus and not decided.
-    Over { intake: Intake, backlog: VecDeque<Incoming> },
+    Over {
+        intake: Intake,
+        backlog: VecDeque<Incoming>,
+    },
     /// The bus gave the projector's place to another one, or failed.
     Lost(logline_bus::Error),
 }
@@ -47,15 +50,20 @@ impl Prepare {
         let over = self.decider.context.over.clone();
         match over.run_until_cancelled(self.go()).await {
             // Messages whose batch was being decided when the leg ended lie in `in_hand`.
-            None | Some(Ok(())) => {
-                Left::Over { intake: self.intake, backlog: self.decider.undone() }
-            }
+            None | Some(Ok(())) => Left::Over {
+                intake: self.intake,
+                backlog: self.decider.undone(),
+            },
             Some(Err(error)) => Left::Lost(error),
         }
     }
 
     async fn go(&mut self) -> Result<(), logline_bus::Error> {
-        let Self { intake, decider, out } = self;
+        let Self {
+            intake,
+            decider,
+            out,
+        } = self;
         loop {
             // A place in the next stage comes first: what arrives meanwhile joins the batch.
             let place = tokio::select! {
@@ -68,7 +76,9 @@ impl Prepare {
                 prepared = decider.prepare() => prepared,
                 lost = intake.hold() => match lost? {},
             };
-            let Some(prepared) = prepared else { return Ok(()) };
+            let Some(prepared) = prepared else {
+                return Ok(());
+            };
             place.send(prepared);
         }
     }
@@ -128,7 +138,10 @@ impl Decider {
     }
 
     async fn receive(&mut self, intake: &mut Intake) -> Result<(), logline_bus::Error> {
-        let missing = self.batch_max().saturating_sub(self.in_hand.fresh.len()).max(1);
+        let missing = self
+            .batch_max()
+            .saturating_sub(self.in_hand.fresh.len())
+            .max(1);
         let messages = intake.next(missing, Duration::ZERO, self.from).await?;
         let now = metric::now();
         for incoming in messages {
@@ -153,7 +166,9 @@ impl Decider {
                 self.in_hand.again.push(incoming);
             } else {
                 let is_condemned = condemned == Some(incoming.seq);
-                self.in_hand.fresh.push(Message::read(incoming, &limits, is_condemned));
+                self.in_hand
+                    .fresh
+                    .push(Message::read(incoming, &limits, is_condemned));
             }
         }
     }
@@ -171,19 +186,35 @@ impl Decider {
 
     /// Decides the batch in hand; `None` when the leg is over before the ledger answers.
     async fn prepare(&mut self) -> Option<Prepared> {
-        let validating: Vec<_> =
-            self.in_hand.fresh.iter().filter_map(|message| message.trace.validate()).collect();
+        let validating: Vec<_> = self
+            .in_hand
+            .fresh
+            .iter()
+            .filter_map(|message| message.trace.validate())
+            .collect();
         let answers = self.ask().await?;
         drop(validating);
         let Gathered { fresh, again, .. } = std::mem::take(&mut self.in_hand);
         let last = fresh.last().map(|message| message.incoming.seq);
-        self.plan = self.plan.filter(|plan| last.is_none_or(|last| last < plan.through));
+        self.plan = self
+            .plan
+            .filter(|plan| last.is_none_or(|last| last < plan.through));
         self.number += 1;
         let Answers { existing, versions } = answers;
         let limits = self.context.config.limits;
-        let decided =
-            decide::decide(&mut self.state, self.number, fresh, &existing, &versions, &limits);
-        Some(Prepared { number: self.number, decided, again })
+        let decided = decide::decide(
+            &mut self.state,
+            self.number,
+            fresh,
+            &existing,
+            &versions,
+            &limits,
+        );
+        Some(Prepared {
+            number: self.number,
+            decided,
+            again,
+        })
     }
 
     /// Asks the ledger for all that the batch depends on.
@@ -199,12 +230,15 @@ impl Decider {
         let existing = if wanted.is_empty() {
             Existing::default()
         } else {
-            context.ask(&context.over, || context.writer.existing(&wanted)).await?
+            context
+                .ask(&context.over, || context.writer.existing(&wanted))
+                .await?
         };
         let mut versions = Versions::new();
         for (tenant, id, seq) in decide::repeated(messages, &existing) {
-            let sealed =
-                context.ask(&context.over, || context.writer.sealed(&tenant, id, seq)).await?;
+            let sealed = context
+                .ask(&context.over, || context.writer.sealed(&tenant, id, seq))
+                .await?;
             if let Some(sealed) = sealed {
                 versions.insert((tenant, id, seq), sealed);
             }
@@ -213,7 +247,11 @@ impl Decider {
     }
 
     async fn load_heads(&mut self) -> Option<()> {
-        let readings = self.in_hand.fresh.iter().filter_map(|message| message.reading.as_ref().ok());
+        let readings = self
+            .in_hand
+            .fresh
+            .iter()
+            .filter_map(|message| message.reading.as_ref().ok());
         let missing: HashSet<&TenantId> = readings
             .map(|reading| &reading.tenant)
             .filter(|tenant| !self.state.heads.knows(tenant))
@@ -223,7 +261,9 @@ impl Decider {
         }
         let missing: Vec<TenantId> = missing.into_iter().cloned().collect();
         let context = &self.context;
-        let mut found = context.ask(&context.over, || context.writer.heads(&missing)).await?;
+        let mut found = context
+            .ask(&context.over, || context.writer.heads(&missing))
+            .await?;
         for tenant in missing {
             let head = found
                 .remove(&tenant)

@@ -64,9 +64,15 @@ impl Publish {
     }
 
     async fn deliver(&mut self, committed: Committed) -> Option<()> {
-        let Committed { prepared, timeline_first } = committed;
-        let delivering: Vec<_> =
-            prepared.decided.iter().filter_map(|decided| decided.trace.deliver()).collect();
+        let Committed {
+            prepared,
+            timeline_first,
+        } = committed;
+        let delivering: Vec<_> = prepared
+            .decided
+            .iter()
+            .filter_map(|decided| decided.trace.deliver())
+            .collect();
         self.append(&prepared, timeline_first).await?;
         self.answer(&prepared).await?;
         drop(delivering);
@@ -75,7 +81,10 @@ impl Publish {
         }
         if let Err(error) = self.acker.ack_through(self.sealed).await {
             // It is delivered again then, and answered again.
-            tracing::debug!(error = &error as &dyn std::error::Error, "messages not acknowledged");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "messages not acknowledged"
+            );
         }
         self.context.monitor.set(Health::Active);
         self.relieve(&prepared).await;
@@ -99,11 +108,14 @@ impl Publish {
                 Err(error) => self.failed(&error),
             }
             let last = self.mend(first.saturating_sub(1)).await?;
-            let there = usize::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+            let there =
+                usize::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
             rest = entries.get(there..).unwrap_or_default();
             next = last.saturating_add(1);
         }
-        self.timeline_seq = self.timeline_seq.max(first.saturating_add(entries.len() as u64).saturating_sub(1));
+        self.timeline_seq = self
+            .timeline_seq
+            .max(first.saturating_add(entries.len() as u64).saturating_sub(1));
         Some(())
     }
 
@@ -131,9 +143,16 @@ impl Publish {
         };
         let next = last.saturating_add(1);
         let context = &self.context;
-        let rows =
-            context.ask(&context.stop, || context.writer.timeline_from(next, MEND_ROWS)).await?;
-        tracing::info!(first = next, rows = rows.len(), "publishing again what the timeline lacks");
+        let rows = context
+            .ask(&context.stop, || {
+                context.writer.timeline_from(next, MEND_ROWS)
+            })
+            .await?;
+        tracing::info!(
+            first = next,
+            rows = rows.len(),
+            "publishing again what the timeline lacks"
+        );
         let entries: Vec<TimelineEntry> = rows
             .iter()
             // INVARIANT (timeline order): without the row that comes next, nothing may go out.
@@ -154,10 +173,13 @@ impl Publish {
         }
         let context = &self.context;
         for incoming in &prepared.again {
-            let Some(reply) = &incoming.receipt else { continue };
+            let Some(reply) = &incoming.receipt else {
+                continue;
+            };
             let (seq, digest) = (incoming.seq, Digest(incoming.digest()));
-            let outcome =
-                context.ask(&context.stop, || context.writer.outcome(seq, digest)).await?;
+            let outcome = context
+                .ask(&context.stop, || context.writer.outcome(seq, digest))
+                .await?;
             if let Some(receipt) = outcome.and_then(receipt_again) {
                 self.send(reply, &receipt).await;
             }
@@ -174,15 +196,27 @@ impl Publish {
 
     /// Lets the bus forget what is sealed and either old or in the way (BUS-4).
     async fn relieve(&mut self, prepared: &Prepared) {
-        let Some(newest) = prepared.decided.last() else { return };
+        let Some(newest) = prepared.decided.last() else {
+            return;
+        };
         let newest = bus_time(&newest.incoming);
-        let bytes = prepared.decided.iter().map(|decided| decided.incoming.body.len() as u64).sum();
-        if !self.purge.due(bytes, newest, self.context.config.ingest_keep) {
+        let bytes = prepared
+            .decided
+            .iter()
+            .map(|decided| decided.incoming.body.len() as u64)
+            .sum();
+        if !self
+            .purge
+            .due(bytes, newest, self.context.config.ingest_keep)
+        {
             return;
         }
         if let Err(error) = self.purge(newest).await {
             // The next look makes up for it.
-            tracing::warn!(error = &error as &dyn std::error::Error, "sealed messages not purged");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "sealed messages not purged"
+            );
         }
     }
 
@@ -193,7 +227,10 @@ impl Publish {
         let expiry = purge::expiry(newest, self.context.config.ingest_keep);
         let mut search = purge::Search::new(&stream, self.sealed);
         while let Some(seq) = search.next() {
-            let is_old = bus.ingest_at(seq).await?.is_none_or(|kept| bus_time(&kept) < expiry);
+            let is_old = bus
+                .ingest_at(seq)
+                .await?
+                .is_none_or(|kept| bus_time(&kept) < expiry);
             search.found(seq, is_old);
         }
         let below = search.below().max(purge::relieve(&stream, self.sealed));
@@ -205,8 +242,13 @@ impl Publish {
     }
 
     fn failed(&self, error: &AppendError) {
-        tracing::warn!(error = error as &dyn std::error::Error, "the timeline was not appended to");
-        self.context.monitor.degraded("the bus does not take sealed spans");
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "the timeline was not appended to"
+        );
+        self.context
+            .monitor
+            .degraded("the bus does not take sealed spans");
     }
 
     /// Waits for the connection where it is away, else a little.
@@ -215,7 +257,11 @@ impl Publish {
         if connection.borrow().up {
             return backoff.pause(&self.context.stop).await;
         }
-        self.context.stop.run_until_cancelled(connection.wait_for(|now| now.up)).await?.ok()?;
+        self.context
+            .stop
+            .run_until_cancelled(connection.wait_for(|now| now.up))
+            .await?
+            .ok()?;
         Some(())
     }
 }

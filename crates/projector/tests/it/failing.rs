@@ -33,9 +33,13 @@ async fn postgres_may_be_killed_under_load() {
     for sealed in [50, 100, 150] {
         world.sealed(sealed).await;
         world.postgres().kill().await;
-        projector.becomes(|health| matches!(health, Health::Degraded { .. })).await;
+        projector
+            .becomes(|health| matches!(health, Health::Degraded { .. }))
+            .await;
         // Publishing goes on while the ledger is away.
-        world.publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#).await;
+        world
+            .publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#)
+            .await;
         world.postgres().restart().await.unwrap();
         projector.becomes(|health| *health == Health::Active).await;
     }
@@ -53,7 +57,9 @@ async fn a_postgres_that_stands_still_holds_nobody_up_but_the_sealing() {
     world.sealed(20).await;
     world.postgres().pause();
     for _ in 0..50 {
-        world.publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#).await;
+        world
+            .publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#)
+            .await;
     }
     world.postgres().resume();
     let keys = load.finish().await;
@@ -70,7 +76,9 @@ async fn the_bus_may_be_killed_under_load() {
     for sealed in [50, 100, 150] {
         world.sealed(sealed).await;
         world.nats.kill().await;
-        projector.becomes(|health| matches!(health, Health::Degraded { .. })).await;
+        projector
+            .becomes(|health| matches!(health, Health::Degraded { .. }))
+            .await;
         world.nats.restart().await.unwrap();
         projector.becomes(Health::is_ready).await;
     }
@@ -85,7 +93,9 @@ async fn a_timeline_that_lost_its_end_gets_it_back() {
     let world = World::new().await;
     let projector = world.projector().await;
     for _ in 0..30 {
-        world.publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#).await;
+        world
+            .publish("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#)
+            .await;
     }
     world.sealed(30).await;
     projector.stop().await;

@@ -9,7 +9,10 @@ use crate::world::{World, config, outgoing};
 const ALICE: &str = "ingest.acme.alice.activity";
 
 fn body(bytes: usize) -> String {
-    format!(r#"{{"who":"alice","this":"door","content":"{}"}}"#, "x".repeat(bytes))
+    format!(
+        r#"{{"who":"alice","this":"door","content":"{}"}}"#,
+        "x".repeat(bytes)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,14 +34,24 @@ async fn full_means_unsealed_and_nothing_of_that_is_purged() {
     let world = World::with_small_intake(1 << 20).await;
     let mut taken = 0_u64;
     let subject = ALICE.parse().unwrap();
-    while world.bus.publish(&subject, outgoing(&body(10_000))).await.is_ok() {
+    while world
+        .bus
+        .publish(&subject, outgoing(&body(10_000)))
+        .await
+        .is_ok()
+    {
         taken += 1;
     }
     assert!(taken > 50, "{taken}");
     let projector = world.projector().await;
     world.sealed(taken).await;
     // The purge comes after the receipts of the batch that it follows.
-    while world.bus.publish(&subject, outgoing(&body(10_000))).await.is_err() {}
+    while world
+        .bus
+        .publish(&subject, outgoing(&body(10_000)))
+        .await
+        .is_err()
+    {}
     world.sealed(taken + 1).await;
     projector.stop().await;
     assert_eq!(world.check().await.len() as u64, taken + 1);
@@ -48,8 +61,13 @@ async fn full_means_unsealed_and_nothing_of_that_is_purged() {
 async fn what_is_sealed_and_old_is_purged_but_never_the_last() {
     let world = World::new().await;
     let keep = Duration::from_millis(1);
-    let projector =
-        world.projector_on(world.bus.clone(), Config { ingest_keep: keep, ..config() });
+    let projector = world.projector_on(
+        world.bus.clone(),
+        Config {
+            ingest_keep: keep,
+            ..config()
+        },
+    );
     for _ in 0..5 {
         world.seal(ALICE, &body(1)).await;
     }

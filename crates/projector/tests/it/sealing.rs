@@ -14,7 +14,11 @@ fn plain(this: usize) -> String {
 /// Position and whether it is a duplicate.
 fn place(receipt: &Receipt) -> (u64, bool) {
     match receipt {
-        Receipt::Sealed { position, duplicate, .. } => (position.get(), *duplicate),
+        Receipt::Sealed {
+            position,
+            duplicate,
+            ..
+        } => (position.get(), *duplicate),
         Receipt::Refused(refusal) => panic!("{refusal}"),
     }
 }
@@ -68,7 +72,10 @@ async fn a_key_has_effect_once_within_a_batch_across_batches_and_across_restarts
     projector.stop().await;
     let projector = world.projector().await;
     assert_eq!(place(&world.seal(ALICE, &keyed("five")).await), (1, true));
-    assert_eq!(place(&world.seal("ingest.acme.bob.activity", &keyed("six")).await), (2, false));
+    assert_eq!(
+        place(&world.seal("ingest.acme.bob.activity", &keyed("six")).await),
+        (2, false)
+    );
     projector.stop().await;
     let rows = world.check().await;
     assert_eq!(rows[0].span.this, "one");
@@ -83,16 +90,31 @@ async fn versions_are_judged_against_what_is_sealed_span_3() {
     let version = |rest: &str| format!(r#"{{"who":"alice","this":"door","id":"{id}"{rest}}}"#);
     assert_eq!(place(&world.seal(ALICE, &version("")).await), (1, false));
     assert_eq!(place(&world.seal(ALICE, &version("")).await), (1, true));
-    assert_eq!(place(&world.seal(ALICE, &version(r#","seq":4"#)).await), (2, false));
+    assert_eq!(
+        place(&world.seal(ALICE, &version(r#","seq":4"#)).await),
+        (2, false)
+    );
     assert_eq!(place(&world.seal(ALICE, &version("")).await), (1, true));
     let conflict = version(r#","seq":4,"did":"opened""#);
-    assert_eq!(refused(world.seal(ALICE, &conflict).await), "version_conflict /seq");
-    assert_eq!(refused(world.seal(ALICE, &version(r#","seq":3"#)).await), "version_stale /seq");
+    assert_eq!(
+        refused(world.seal(ALICE, &conflict).await),
+        "version_conflict /seq"
+    );
+    assert_eq!(
+        refused(world.seal(ALICE, &version(r#","seq":3"#)).await),
+        "version_stale /seq"
+    );
     let next = version(r#","seq":5"#);
     let (bob, other) = ("ingest.acme.bob.activity", "ingest.acme.alice.other");
     assert_eq!(refused(world.seal(bob, &next).await), "version_owner /id");
-    assert_eq!(refused(world.seal(other, &next).await), "version_type /entity_type");
-    assert_eq!(place(&world.seal("ingest.globex.bob.activity", &next).await), (1, false));
+    assert_eq!(
+        refused(world.seal(other, &next).await),
+        "version_type /entity_type"
+    );
+    assert_eq!(
+        place(&world.seal("ingest.globex.bob.activity", &next).await),
+        (1, false)
+    );
     projector.stop().await;
     assert_eq!(world.check().await.len(), 3);
 }
@@ -107,8 +129,16 @@ async fn a_sealed_message_that_is_delivered_again_is_answered_again() {
         ..outgoing(body)
     };
     let subject = ALICE.parse().unwrap();
-    world.bus.publish(&subject, with_receipt(&plain(1))).await.unwrap();
-    world.bus.publish(&subject, with_receipt("{")).await.unwrap();
+    world
+        .bus
+        .publish(&subject, with_receipt(&plain(1)))
+        .await
+        .unwrap();
+    world
+        .bus
+        .publish(&subject, with_receipt("{"))
+        .await
+        .unwrap();
     let (sealed, refused) = (inbox.next(), inbox.next());
     assert_eq!(sealed["position"], 1);
     assert_eq!(refused["code"], "malformed_json");

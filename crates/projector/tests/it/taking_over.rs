@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use logline_projector::Health;
 use crate::world::{Load, Running, World, all_sealed_once, config};
+use logline_projector::Health;
 
 /// Far more than `take_over`, for a busy machine.
 const SECONDS: Duration = Duration::from_secs(20);
@@ -17,7 +17,9 @@ async fn another_projector_takes_over_from_one_that_died() {
     let load = Load::start(&world.bus, 2);
     world.sealed(20).await;
     let mut second = world.projector_on(world.another_bus().await, config());
-    world.sealed(world.bus.timeline_last().await.unwrap() + 20).await;
+    world
+        .sealed(world.bus.timeline_last().await.unwrap() + 20)
+        .await;
     assert_eq!(*second.health.borrow(), Health::Standby);
     first.dies_after(Duration::from_millis(10)).await;
     let died = Instant::now();
@@ -34,7 +36,12 @@ async fn a_projector_that_stops_hands_over_at_once() {
     let world = World::new().await;
     let mut first = world.projector().await;
     first.becomes(|health| *health == Health::Active).await;
-    world.seal("ingest.acme.alice.activity", r#"{"who":"alice","this":"door"}"#).await;
+    world
+        .seal(
+            "ingest.acme.alice.activity",
+            r#"{"who":"alice","this":"door"}"#,
+        )
+        .await;
     let mut second = world.projector_on(world.another_bus().await, config());
     first.stop().await;
     second.becomes(|health| *health == Health::Active).await;
@@ -55,7 +62,10 @@ async fn a_stalled_projector_that_wakes_is_fenced() {
     let sealed = world.bus.timeline_last().await.unwrap();
     world.sealed(sealed + 20).await;
     drop(thaw);
-    stalled.running.becomes(|health| *health == Health::Standby).await;
+    stalled
+        .running
+        .becomes(|health| *health == Health::Standby)
+        .await;
     let keys = load.finish().await;
     all_sealed_once(&world, &keys, 0).await;
     assert_eq!(*second.health.borrow(), Health::Active);

@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Tail};
-use logline_ledger::{self as ledger, IdentityKey, Provision, Role, RolePassword, Verifier, Writer};
+use logline_ledger::{
+    self as ledger, IdentityKey, Provision, Role, RolePassword, Verifier, Writer,
+};
 use logline_projector::{Config, Health, Projector};
 use logline_span::{Encoding, Limits, Sealed};
 use logline_testkit::{Database, Nats, Postgres, deadline};
@@ -64,13 +66,18 @@ impl World {
     }
 
     async fn migrate(&self) {
-        let password = |role| RolePassword { role, password: PASSWORD.to_owned() };
+        let password = |role| RolePassword {
+            role,
+            password: PASSWORD.to_owned(),
+        };
         let provision = Provision {
             log_name: LOG.to_owned(),
             identity_key: IdentityKey::from_bytes([7; IdentityKey::LEN]),
             passwords: vec![password(Role::Projector), password(Role::Verifier)],
         };
-        ledger::migrate(&self.admin_url(), &provision).await.unwrap();
+        ledger::migrate(&self.admin_url(), &provision)
+            .await
+            .unwrap();
     }
 
     /// The same bus before a ledger that knows nothing.
@@ -126,7 +133,11 @@ impl World {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn_on(projector.run(stop.clone()), on);
-        Running { tasks, stop, health }
+        Running {
+            tasks,
+            stop,
+            health,
+        }
     }
 
     /// A connection of its own, for a second projector.
@@ -137,12 +148,18 @@ impl World {
     /// The same, driven by another runtime.
     pub(crate) async fn another_bus_on(&self, on: &Handle) -> Bus {
         let url = self.nats.url();
-        on.spawn(async move { connect_to(url, -1).await }).await.unwrap()
+        on.spawn(async move { connect_to(url, -1).await })
+            .await
+            .unwrap()
     }
 
     /// Publishes and waits for the bus alone.
     pub(crate) async fn publish(&self, subject: &str, body: &str) -> u64 {
-        self.bus.publish(&subject.parse().unwrap(), outgoing(body)).await.unwrap().0
+        self.bus
+            .publish(&subject.parse().unwrap(), outgoing(body))
+            .await
+            .unwrap()
+            .0
     }
 
     /// Publishes and waits for the receipt.
@@ -156,7 +173,10 @@ impl World {
     }
 
     pub(crate) async fn tail(&self) -> Tail {
-        self.bus.tail(vec![Filter::timeline()], Start::After(0)).await.unwrap()
+        self.bus
+            .tail(vec![Filter::timeline()], Start::After(0))
+            .await
+            .unwrap()
     }
 
     /// Waits until `TIMELINE` holds so many spans.
@@ -165,7 +185,11 @@ impl World {
         let mut sealed = Vec::new();
         while (sealed.len() as u64) < count {
             let (number, next) = deadline(PATIENCE, tail.next()).await.unwrap();
-            assert_eq!(number, sealed.len() as u64 + 1, "numbers on TIMELINE have no gap");
+            assert_eq!(
+                number,
+                sealed.len() as u64 + 1,
+                "numbers on TIMELINE have no gap"
+            );
             sealed.push(next);
         }
         sealed
@@ -198,27 +222,47 @@ impl World {
         }
         let mut positions: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for row in &rows {
-            positions.entry(row.span.tenant_id.as_str()).or_default().push(row.position.get());
+            positions
+                .entry(row.span.tenant_id.as_str())
+                .or_default()
+                .push(row.position.get());
         }
         for (tenant, positions) in positions {
             let wanted: Vec<u64> = (1..=positions.len() as u64).collect();
             assert_eq!(positions, wanted, "of tenant {tenant}");
         }
         let verifier = Verifier::connect(&self.ledger_config(Role::Verifier)).unwrap();
-        let scope = ledger::Scope { tenants: Vec::new(), from: None };
+        let scope = ledger::Scope {
+            tenants: Vec::new(),
+            from: None,
+        };
         let report = verifier.verify(&scope, |_| {}).await.unwrap();
-        assert!(report.ok && report.checked == rows.len() as u64, "{report:?}");
+        assert!(
+            report.ok && report.checked == rows.len() as u64,
+            "{report:?}"
+        );
         rows
     }
 
     /// Runs SQL as the superuser and gives its output, unaligned.
     pub(crate) fn sql(&self, statement: &str) -> String {
         let output = Command::new(logline_testkit::psql())
-            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", statement])
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--command",
+                statement,
+            ])
             .arg(self.admin_url())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -229,7 +273,11 @@ impl World {
             .args(arguments)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 }
@@ -237,7 +285,9 @@ impl World {
 impl Running {
     /// Waits until it says so.
     pub(crate) async fn becomes(&mut self, wanted: impl FnMut(&Health) -> bool) {
-        deadline(PATIENCE, self.health.wait_for(wanted)).await.unwrap();
+        deadline(PATIENCE, self.health.wait_for(wanted))
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn stop(mut self) {
@@ -303,10 +353,14 @@ impl Load {
     /// Each publisher sends one span after the other, and sends again whatever was not acknowledged.
     pub(crate) fn start(bus: &Bus, publishers: usize) -> Self {
         let stop = CancellationToken::new();
-        let mut load = Self { publishers: JoinSet::new(), stop };
+        let mut load = Self {
+            publishers: JoinSet::new(),
+            stop,
+        };
         for number in 0..publishers {
             let (bus, stop) = (bus.clone(), load.stop.clone());
-            load.publishers.spawn(async move { publish_until(&bus, number, &stop).await });
+            load.publishers
+                .spawn(async move { publish_until(&bus, number, &stop).await });
         }
         load
     }
@@ -323,14 +377,21 @@ impl Load {
 }
 
 async fn publish_until(bus: &Bus, number: usize, stop: &CancellationToken) -> Vec<String> {
-    let subject = format!("ingest.tenant{}.p{number}.activity", number % 3).parse().unwrap();
+    let subject = format!("ingest.tenant{}.p{number}.activity", number % 3)
+        .parse()
+        .unwrap();
     let mut keys = Vec::new();
     while !stop.is_cancelled() {
         let key = format!("{number}-{}", keys.len());
         let body = format!(r#"{{"who":"p{number}","this":"door","idempotency_key":"{key}"}}"#);
         // What is not acknowledged may be there all the same: the key makes it safe to send again.
         while bus.publish(&subject, outgoing(&body)).await.is_err() {
-            deadline(PATIENCE, bus.connected().wait_for(|connection| connection.up)).await.unwrap();
+            deadline(
+                PATIENCE,
+                bus.connected().wait_for(|connection| connection.up),
+            )
+            .await
+            .unwrap();
         }
         keys.push(key);
     }
@@ -370,9 +431,15 @@ impl Inbox {
         let output = BufReader::new(client.stdout.take().unwrap());
         let (lines, received) = mpsc::channel();
         std::thread::spawn(move || {
-            output.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| lines.send(line))
         });
-        let mut inbox = Self { client, lines: received };
+        let mut inbox = Self {
+            client,
+            lines: received,
+        };
         // Whatever comes back says that the subscription is there.
         loop {
             world.nats_cli(&["pub", address, GREETING]);
@@ -393,7 +460,11 @@ impl Inbox {
 
     fn line(&mut self, patience: Duration) -> Option<String> {
         let line = self.lines.recv_timeout(patience).ok()?;
-        if line.is_empty() { self.line(patience) } else { Some(line) }
+        if line.is_empty() {
+            self.line(patience)
+        } else {
+            Some(line)
+        }
     }
 }
 
