@@ -74,18 +74,18 @@ impl ReaderSession {
         seq: Option<Seq>,
         as_of: AsOf,
     ) -> Result<Option<Sealed>, Error> {
-        self.again(async |session, transaction| {
-            check(as_of, sealed_through(transaction).await?)?;
-            for place in session.places() {
-                let mut query = select::by_id(place, id, seq, as_of);
-                let row = query.build().fetch_optional(&mut **transaction).await?;
-                if let Some(row) = row {
-                    return row::decode_or_fail(&row).map(Some);
-                }
+        let mut transaction = self.begin().await?;
+        check(as_of, sealed_through(&mut transaction).await?)?;
+        for place in self.places() {
+            let mut query = select::by_id(place, id, seq, as_of);
+            let row = query.build().fetch_optional(&mut *transaction).await?;
+            if let Some(row) = row {
+                transaction.commit().await?;
+                return row::decode_or_fail(&row).map(Some);
             }
-            Ok(None)
-        })
-        .await
+        }
+        transaction.commit().await?;
+        Ok(None)
     }
 
     /// The latest versions that match, newest sealed first, without deleted ones.
@@ -93,16 +93,15 @@ impl ReaderSession {
     /// # Errors
     /// [`Error::NotYetSealed`], or [`Error::Unavailable`] while Postgres is away.
     pub async fn timeline(&self, query: &Query) -> Result<Page, Error> {
-        self.again(async |session, transaction| {
-            let sealed_through = sealed_through(transaction).await?;
-            check(query.as_of, sealed_through)?;
-            let limit = query.limit.clamp(1, Query::LIMIT_MAX);
-            let own = session.identity.as_ref().map(|reader| &reader.tenant);
-            let mut select = select::timeline(query, own, limit);
-            let rows = select.build().fetch_all(&mut **transaction).await?;
-            page(&rows, limit, sealed_through)
-        })
-        .await
+        let mut transaction = self.begin().await?;
+        let sealed_through = sealed_through(&mut transaction).await?;
+        check(query.as_of, sealed_through)?;
+        let limit = query.limit.clamp(1, Query::LIMIT_MAX);
+        let own = self.identity.as_ref().map(|reader| &reader.tenant);
+        let mut select = select::timeline(query, own, limit);
+        let rows = select.build().fetch_all(&mut *transaction).await?;
+        transaction.commit().await?;
+        page(&rows, limit, sealed_through)
     }
 
     /// What became of a message that this person published; none while it is on its way, or where it is someone else's.
@@ -114,17 +113,16 @@ impl ReaderSession {
         ingest_seq: u64,
         digest: Digest,
     ) -> Result<Option<StoredOutcome>, Error> {
-        self.again(async |_, transaction| {
-            let row = sqlx::query(
-                "select * from ledger.receipt where ingest_seq = $1 and digest = $2 limit 1",
-            )
-            .bind(i64::try_from(ingest_seq).unwrap_or(i64::MAX))
-            .bind(digest.0.as_slice())
-            .fetch_optional(&mut **transaction)
-            .await?;
-            row.as_ref().map(intake::decode).transpose()
-        })
-        .await
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query(
+            "select * from ledger.receipt where ingest_seq = $1 and digest = $2 limit 1",
+        )
+        .bind(i64::try_from(ingest_seq).unwrap_or(i64::MAX))
+        .bind(digest.0.as_slice())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        row.as_ref().map(intake::decode).transpose()
     }
 
     /// Where a look-up by id goes, in order.
@@ -135,18 +133,14 @@ impl ReaderSession {
             .chain([select::Place::Tenant(SYSTEM), select::Place::Public])
     }
 
-    /// Runs a read in a transaction of its own that has proved who is reading (LED-2).
-    async fn again<T>(
-        &self,
-        read: impl AsyncFn(&Self, &mut Transaction<'_, Postgres>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    /// Begins a transaction that has proved who is reading (LED-2). A connection that died with a server shows it here, so the
+    /// statements after this one need no second try.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
         connection::again(&self.ledger.pool, || async {
             let begin = "begin isolation level repeatable read read only";
             let mut transaction = self.ledger.pool.begin_with(begin).await?;
             self.prove(&mut transaction).await?;
-            let answer = read(self, &mut transaction).await?;
-            transaction.commit().await?;
-            Ok(answer)
+            Ok(transaction)
         })
         .await
     }
