@@ -36,6 +36,9 @@ pub enum Error {
     /// The writer's shard belongs to another writer.
     #[error("another writer has taken the shard over")]
     Fenced,
+    /// A role of that name exists and is not a client's login.
+    #[error("the login's name belongs to a role that is not a client's")]
+    NotAClient,
     /// The database has not been migrated and provisioned.
     #[error("the ledger has no log name: it has not been provisioned")]
     NotProvisioned,
@@ -60,6 +63,7 @@ impl Error {
             | Self::Refused(_)
             | Self::Undecodable { .. }
             | Self::Fenced
+            | Self::NotAClient
             | Self::NotProvisioned => Disposition::Refuse,
         }
     }
@@ -120,20 +124,22 @@ impl From<sqlx::Error> for CommitError {
 
 /// Whether the connection or the server is gone, full or restarting, as opposed to a statement that it refused.
 pub(crate) fn is_loss(error: &sqlx::Error) -> bool {
-    match error {
+    let gone = matches!(
+        error,
         sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+    );
+    gone || error.as_database_error().is_some_and(|error| {
+        error.code().is_some_and(|code| {
             // Connection exception, out of resources, operator intervention (shutdown, starting up, terminated), serialisation and
             // deadlock, system error such as a full disk: all pass.
             ["08", "53", "57", "40", "58"]
                 .iter()
                 .any(|class| code.starts_with(class))
-        }),
-        _ => false,
-    }
+        })
+    })
 }

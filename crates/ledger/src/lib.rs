@@ -5,6 +5,7 @@
 //! listens, polls or pings: an idle process sends Postgres nothing.
 //!
 //! Start reading at `migrations/`, then [`Writer::commit`], [`Reader::timeline`], [`Verifier::verify`].
+#![warn(clippy::wildcard_enum_match_arm)]
 
 mod actors;
 mod connection;

@@ -34,12 +34,22 @@ impl std::fmt::Debug for ClientLogin {
 pub async fn bind_login(admin_url: &str, login: &ClientLogin) -> Result<(), Error> {
     let options: PgConnectOptions = admin_url.parse().map_err(Error::Url)?;
     let mut conn = PgConnection::connect_with(&options.disable_statement_logging()).await?;
-    let exists: bool =
-        sqlx::query_scalar("select exists (select from pg_roles where rolname = $1)")
-            .bind(&login.name)
-            .fetch_one(&mut conn)
-            .await?;
-    let verb = if exists { "alter" } else { "create" };
+    // A name that belongs to someone else's role is not taken over.
+    let is_client: Option<bool> = sqlx::query_scalar(
+        "select exists (select from pg_auth_members m where m.member = r.oid and m.roleid = 'logline_client'::regrole)
+         from pg_roles r where r.rolname = $1",
+    )
+    .bind(&login.name)
+    .fetch_optional(&mut conn)
+    .await?;
+    if is_client == Some(false) {
+        return Err(Error::NotAClient);
+    }
+    let verb = if is_client.is_some() {
+        "alter"
+    } else {
+        "create"
+    };
     // Settings of the role itself: a session starts as its person, and a client may still say so in its own words.
     let statements: String = sqlx::query_scalar(
         "select format('%1$s role %2$I login password %3$L; grant logline_client to %2$I; '

@@ -269,10 +269,11 @@ fn json(row: &PgRow, column: &'static str) -> Result<Option<Json>, BadColumn> {
     let Some(text) = get::<Option<&str>>(row, column)? else {
         return Ok(None);
     };
-    match Json::parse(text.as_bytes()) {
-        Ok(json) if json.as_str() == text && text != "null" => Ok(Some(json)),
-        _ => Err(BadColumn(column)),
-    }
+    Json::parse(text.as_bytes())
+        .ok()
+        .filter(|json| json.as_str() == text && text != "null")
+        .map(Some)
+        .ok_or(BadColumn(column))
 }
 
 fn raw<'r>(row: &'r PgRow, column: &'static str) -> Result<Option<&'r [u8]>, BadColumn> {

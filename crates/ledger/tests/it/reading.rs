@@ -81,12 +81,14 @@ async fn pages_go_from_the_newest_to_the_oldest_without_loss_or_repetition() {
     }
 }
 
+type Change = fn(&mut Span, SpanId);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_filter_narrows_and_all_hold_together() {
     let ledger = Ledger::fresh().await;
     let mut sealer = ledger.sealer().await;
     let target = span("acme", "alice").id;
-    let changes: [(&str, fn(&mut Span, SpanId)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("entity_type", |span, _| {
             span.entity_type = "law.decision".parse().unwrap()
         }),
@@ -230,7 +232,7 @@ async fn only_latest_versions_are_seen_and_deleted_ones_are_not() {
     let alice = reader.as_reader(Some(&person("acme", "alice")));
     assert_eq!(
         alice.timeline(&query()).await.unwrap().spans,
-        [second.clone()]
+        std::slice::from_ref(&second)
     );
     assert_eq!(
         alice.get(first.span.id, None, AsOf::Latest).await.unwrap(),
