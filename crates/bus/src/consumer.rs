@@ -15,7 +15,9 @@ use async_nats::{
 use logline_span::Sealed;
 
 use crate::{
-    Bus, Error, Filter, header, metric,
+    Bus, Error, Filter,
+    error::sending,
+    header, metric,
     pull::{GROUP, PullSpec},
     stored::DeliveryInfo,
     stream::TIMELINE,
@@ -291,6 +293,6 @@ impl Verdict {
         self.client
             .publish(reply, kind.into())
             .await
-            .map_err(|source| Error::client("acknowledging")(source.into()))
+            .map_err(sending("acknowledging"))
     }
 }

@@ -68,6 +68,14 @@ impl Error {
     }
 }
 
+/// What it means that the client took no message: where it cannot send any more, it is at its end.
+pub(crate) fn sending(operation: &'static str) -> impl FnOnce(async_nats::PublishError) -> Error {
+    move |error| match error.kind() {
+        async_nats::PublishErrorKind::Send => Error::Closed,
+        _ => Error::client(operation)(error.into()),
+    }
+}
+
 /// Why sealed spans could not be appended to the timeline (LED-12).
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {

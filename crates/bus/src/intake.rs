@@ -169,6 +169,7 @@ impl Intake {
             self.out.clear();
             self.doubtful = true;
         }
+        self.pull.trickle(false);
         let mut until = None;
         loop {
             if self.doubtful {
@@ -192,7 +193,8 @@ impl Intake {
                 continue;
             }
             self.strikes = 0;
-            self.pull.keep_asking().await?;
+            // Where this fails, so does the next call, which knows what to do.
+            let _ = self.pull.keep_asking().await;
             let until = *until.get_or_insert_with(|| Instant::now() + linger);
             if self.out.len() >= max
                 || linger.is_zero()

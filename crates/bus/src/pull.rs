@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{Bus, Connection, Error, metric, stored::DeliveryInfo};
+use crate::{Bus, Connection, Error, error::sending, metric, stored::DeliveryInfo};
 
 /// How long after its last sign of life was due a consumer counts as silent.
 const GRACE: Duration = Duration::from_secs(2);
@@ -82,6 +82,10 @@ pub(crate) struct Pull {
     /// Not to ask before.
     not_before: Option<Instant>,
     heard: Instant,
+    /// When it asked last: a pin lives no longer than two requests without another one.
+    asked: Instant,
+    /// What the old inbox still holds was meant for whoever held the pin.
+    stale: bool,
     pin: Option<String>,
     pinned: watch::Sender<bool>,
     trickle: bool,
@@ -100,13 +104,7 @@ impl Pull {
         spec: PullSpec,
         pinned: watch::Sender<bool>,
     ) -> Result<Self, Error> {
-        let inbox = bus.inner.client.new_inbox();
-        let messages = bus
-            .inner
-            .client
-            .subscribe(inbox.clone())
-            .await
-            .map_err(|source| Error::client("subscribing to a consumer")(source.into()))?;
+        let (inbox, messages) = subscribe(bus).await?;
         let connection = bus.connected();
         let made = connection.borrow().made;
         let now = Instant::now();
@@ -119,6 +117,8 @@ impl Pull {
             runs_out: now,
             not_before: None,
             heard: now,
+            asked: now,
+            stale: false,
             pin: None,
             pinned,
             trickle: false,
@@ -146,6 +146,14 @@ impl Pull {
 
     /// A message that is here already.
     pub(crate) fn ready(&mut self) -> Option<Pulled> {
+        if self.pin.is_some() && Instant::now() > self.asked + 2 * self.spec.expires {
+            // It slept for so long that the server has given the pin to another client.
+            self.lose_pin();
+            return Some(Pulled::PinLost);
+        }
+        if self.stale {
+            return None;
+        }
         loop {
             match self.messages.next().now_or_never()? {
                 Some(message) => {
@@ -163,6 +171,11 @@ impl Pull {
         loop {
             if let Some(pulled) = self.ready() {
                 return Ok(pulled);
+            }
+            if self.stale {
+                (self.inbox, self.messages) = subscribe(&self.bus).await?;
+                self.forget_requests();
+                self.stale = false;
             }
             let connection = *self.connection.borrow_and_update();
             if connection.made != self.made {
@@ -214,7 +227,10 @@ impl Pull {
 
     /// Whether to ask for no more than what keeps the pin: one message a request.
     pub(crate) fn trickle(&mut self, trickle: bool) {
-        self.trickle = trickle;
+        if self.trickle != trickle {
+            self.trickle = trickle;
+            self.not_before = None;
+        }
     }
 
     /// Takes the pin along to another connection.
@@ -269,7 +285,8 @@ impl Pull {
             .client
             .publish_with_reply(subject, self.inbox.clone(), body.into())
             .await
-            .map_err(|source| Error::client("asking a consumer")(source.into()))?;
+            .map_err(sending("asking a consumer"))?;
+        self.asked = now;
         if self.owed == 0 {
             self.heard = now;
         }
@@ -335,6 +352,16 @@ impl Pull {
         }
     }
 
+    fn lose_pin(&mut self) -> bool {
+        self.pinned.send_replace(false);
+        if self.pin.take().is_none() {
+            return false;
+        }
+        self.stale = true;
+        metrics::counter!(metric::PINS_LOST, "consumer" => self.spec.consumer.clone()).increment(1);
+        true
+    }
+
     fn note_pin(&mut self, message: &Message) {
         let id = message
             .headers
@@ -350,6 +377,15 @@ impl Pull {
             self.pinned.send_replace(true);
         }
     }
+}
+
+async fn subscribe(bus: &Bus) -> Result<(String, Subscriber), Error> {
+    let inbox = bus.inner.client.new_inbox();
+    let messages = bus.inner.client.subscribe(inbox.clone()).await;
+    let failed = |source: async_nats::SubscribeError| {
+        Error::client("subscribing to a consumer")(source.into())
+    };
+    Ok((inbox, messages.map_err(failed)?))
 }
 
 pub(crate) fn nanos(duration: Duration) -> u64 {

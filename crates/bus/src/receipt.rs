@@ -6,6 +6,7 @@ use bytes::Bytes;
 use logline_span::{Code, Hash, Position, Refusal, Seq, SpanId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::error::sending;
 pub(crate) use inbox::{Inbox, allowed};
 
 /// The longest pointer and sentence in a receipt or header: a field's name may be as long as a message.
@@ -146,6 +147,6 @@ impl crate::Bus {
             .client
             .publish(reply.to_owned(), Bytes::from(receipt.to_json()))
             .await
-            .map_err(|source| crate::Error::client("sending a receipt")(source.into()))
+            .map_err(sending("sending a receipt"))
     }
 }

@@ -9,7 +9,7 @@ use async_nats::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use crate::{Bus, Error, connection::REQUEST_TIMEOUT};
+use crate::{Bus, Error, connection::REQUEST_TIMEOUT, error::sending};
 
 /// Most bytes that one fetch brings: more than any single message, and far below the server's output buffer.
 const FETCH_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -94,7 +94,7 @@ impl Bus {
                 request.to_string().into(),
             )
             .await
-            .map_err(|source| Error::client("fetching messages")(source.into()))?;
+            .map_err(sending("fetching messages"))?;
         let mut messages = Vec::new();
         loop {
             let answer = next_in(&mut answers, REQUEST_TIMEOUT).await?;

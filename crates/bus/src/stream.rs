@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    Error as ServerError, ErrorCode,
-    context::RequestErrorKind,
-    response::Response,
-    stream::{Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType},
+use async_nats::{
+    Request, RequestErrorKind,
+    jetstream::{
+        Error as ServerError, ErrorCode,
+        response::Response,
+        stream::{Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType},
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -263,9 +265,23 @@ impl Bus {
         subject: String,
         request: &impl Serialize,
     ) -> Result<Result<T, ServerError>, Error> {
-        match self.inner.jetstream.request(subject.clone(), request).await {
-            Ok(Response::Ok(answer)) => Ok(Ok(answer)),
-            Ok(Response::Err { error }) => Ok(Err(error)),
+        let unreadable =
+            |source: serde_json::Error| Error::client("asking the server")(source.into());
+        let body = serde_json::to_vec(request).map_err(unreadable)?;
+        // Where nothing is asked beyond the subject, the server wants no body at all.
+        let body = if body == b"null" { Vec::new() } else { body };
+        let subject = format!("$JS.API.{subject}");
+        let request = Request::new().payload(body.into());
+        match self
+            .inner
+            .client
+            .send_request(subject.clone(), request)
+            .await
+        {
+            Ok(answer) => match serde_json::from_slice(&answer.payload).map_err(unreadable)? {
+                Response::Ok(answer) => Ok(Ok(answer)),
+                Response::Err { error } => Ok(Err(error)),
+            },
             Err(error) => Err(match error.kind() {
                 RequestErrorKind::TimedOut => Error::Timeout,
                 RequestErrorKind::NoResponders => Error::NoStream { subject },

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
 use logline_span::Sealed;
 use serde_json::Value;
 
@@ -152,7 +152,8 @@ impl Tail {
             memory_storage: true,
             num_replicas: 1,
             ..pull::Config::default()
-        };
+        }
+        .into_consumer_config();
         let request =
             serde_json::json!({ "stream_name": TIMELINE, "config": config, "action": "create" });
         let _: Value = self

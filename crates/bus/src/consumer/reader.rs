@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_nats::{
     Client, Message,
-    jetstream::{ErrorCode, consumer::pull},
+    jetstream::{
+        ErrorCode,
+        consumer::{IntoConsumerConfig, pull},
+    },
 };
 use serde_json::Value;
 
@@ -126,6 +129,7 @@ pub(crate) async fn ensure(
     report: bool,
 ) -> Result<bool, Error> {
     let name = config.name.clone().unwrap_or_default();
+    let config = config.clone().into_consumer_config();
     let info: Option<Value> = bus
         .ask_unless(
             format!("CONSUMER.INFO.{stream}.{name}"),
@@ -139,7 +143,7 @@ pub(crate) async fn ensure(
                 stream: stream.to_owned(),
                 name,
             };
-            for difference in compare(holder, config, info.get("config").unwrap_or(&Value::Null)) {
+            for difference in compare(holder, &config, info.get("config").unwrap_or(&Value::Null)) {
                 tracing::warn!(%difference, "consumer differs from what this release wants; left as it is");
             }
         }

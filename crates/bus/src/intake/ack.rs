@@ -8,7 +8,7 @@ use std::{
 use async_nats::subject::Subject as Address;
 use bytes::Bytes;
 
-use crate::{Bus, Error};
+use crate::{Bus, Error, error::sending};
 
 /// Deliveries that wait to be acknowledged.
 #[derive(Default)]
@@ -95,5 +95,5 @@ async fn say(bus: &Bus, address: Address) -> Result<(), Error> {
         .client
         .publish(address, Bytes::from_static(b"+ACK"))
         .await
-        .map_err(|source| Error::client("acknowledging")(source.into()))
+        .map_err(sending("acknowledging"))
 }

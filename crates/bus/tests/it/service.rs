@@ -71,26 +71,27 @@ async fn a_body_with_an_id_or_a_signature_is_passed_on_as_it_is() {
     let bodies = [
         format!(r#"{{ "id":"{id}", "who":"alice","this":"door" }}"#),
         format!(
-            r#"{{ "who":"alice","this":"door","public_key":"{}" }}"#,
-            "ab".repeat(32)
+            r#"{{ "who":"alice","this":"door","public_key":"{}","signature":"ed25519:{}" }}"#,
+            "ab".repeat(32),
+            "cd".repeat(64)
         ),
     ];
-    for (seq, body) in (1..).zip(&bodies) {
-        // Nobody answers: the client's own wait ends.
-        let request = [
-            "request",
-            "logline.publish.acme.alice.activity",
-            body,
-            "--raw",
-            "--timeout",
-            "300ms",
-        ];
-        let _ = ask(&nats, &bus, &request).await;
-        assert_eq!(
-            bus.ingest_at(seq).await.unwrap().unwrap().body,
-            body.as_bytes()
-        );
-    }
+    let service = bus.serve_publish(Limits::STANDARD).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let published = async {
+        for (seq, body) in (1..).zip(&bodies) {
+            let publish = ["pub", "logline.publish.acme.alice.activity", body];
+            nats_cli(&nats, &publish).await.unwrap();
+            while bus.ingest_state().await.unwrap().last < seq {}
+            let kept = bus.ingest_at(seq).await.unwrap().unwrap();
+            assert_eq!(kept.body, body.as_bytes());
+        }
+        shutdown.cancel();
+    };
+    deadline(SOON, async {
+        tokio::join!(service.run(shutdown.clone()), published)
+    })
+    .await;
 }
 
 #[tokio::test]

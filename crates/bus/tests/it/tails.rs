@@ -41,14 +41,14 @@ async fn a_tail_brings_only_what_its_filters_name() {
     let bus = migrated(&nats).await;
     let mut chain = Chain::new();
     let entries = [
-        entry(&chain.seal("law.decision", None)),
-        entry(&chain.seal("law", None)),
+        entry(&chain.seal("shop.sale", None)),
+        entry(&chain.seal("shop", None)),
         entry(&chain.seal("function", Some("scheduled"))),
         entry(&chain.seal("function", Some("active"))),
     ];
     bus.timeline_append(1, &entries).await.unwrap();
     let filters = vec![
-        Filter::timeline().entity_group("law".parse().unwrap()),
+        Filter::timeline().entity_group("shop".parse().unwrap()),
         Filter::timeline().status(Some("active".parse().unwrap())),
     ];
     let mut tail = bus.tail(filters, Start::After(0)).await.unwrap();

@@ -11,7 +11,7 @@ async fn entries_take_the_places_that_they_were_given() {
     let bus = migrated(&nats).await;
     assert_eq!(bus.timeline_last().await.unwrap(), 0);
     let mut chain = Chain::new();
-    let sealed = chain.seal("law.decision", Some("active"));
+    let sealed = chain.seal("shop.sale", Some("active"));
     let mut entries: Vec<TimelineEntry> = vec![entry(&sealed)];
     entries.extend(chain.entries(1999));
     deadline(SOON, bus.timeline_append(1, &entries))
@@ -32,17 +32,27 @@ async fn a_stale_writer_is_refused_and_told_where_the_timeline_ends() {
     let entries = chain.entries(10);
     bus.timeline_append(1, &entries[..6]).await.unwrap();
     // Asleep since before, it publishes what it thinks is next.
-    for first in [1, 3, 6] {
-        let stale = other.timeline_append(first, &entries[..4]).await;
+    for first in [1_usize, 3] {
+        let stale = other
+            .timeline_append(first as u64, &entries[first - 1..6])
+            .await;
         assert!(
             matches!(stale, Err(AppendError::Stale { last: 6 })),
             "{first}: {stale:?}"
         );
     }
     assert_eq!(bus.timeline_last().await.unwrap(), 6);
-    // Going on from there doubles nothing.
-    other.timeline_append(7, &entries[6..]).await.unwrap();
-    assert_eq!(bus.timeline_last().await.unwrap(), 10);
+    // What reaches beyond the end takes its own place, which no other message may have.
+    let beyond = other.timeline_append(5, &entries[4..8]).await;
+    assert!(
+        matches!(beyond, Err(AppendError::Stale { last: 8 })),
+        "{beyond:?}"
+    );
+    other.timeline_append(9, &entries[8..]).await.unwrap();
+    for (n, entry) in (1..).zip(&entries) {
+        let sealed = bus.timeline_at(n).await.unwrap().unwrap();
+        assert_eq!(sealed.to_json().as_bytes(), entry.body, "{n}");
+    }
 }
 
 #[tokio::test]
