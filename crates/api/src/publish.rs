@@ -141,7 +141,7 @@ impl Publishing<'_> {
                 Err(refusal) => Err(refusal),
             });
         }
-        let answers: Vec<Answered> = stream::iter(prepared)
+        let sending = stream::iter(prepared)
             .map(|prepared| async {
                 match prepared {
                     Ok(publication) => self.send(publication).await,
@@ -149,8 +149,10 @@ impl Publishing<'_> {
                 }
             })
             .buffered(IN_FLIGHT_MAX)
-            .collect()
-            .await;
+            .collect();
+        // INVARIANT (order of entries): a future hands its message to the connection when it is first polled, and they
+        // are first polled in their order. The scheduler's budget would end such a poll halfway and let others pass.
+        let answers: Vec<Answered> = tokio::task::unconstrained(sending).await;
         let taken = |answered: &Answered| {
             matches!(answered, Answered::Sealed(_) | Answered::Received { .. })
         };

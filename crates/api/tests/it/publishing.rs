@@ -95,7 +95,7 @@ async fn ndjson_is_answered_line_by_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_in_one_array_are_sealed_in_their_order() {
     let world = World::new().await;
-    let versions: Vec<Value> = (0..300)
+    let versions: Vec<Value> = (0..900)
         .map(|seq| {
             json!({"id": "0190f3c8-7d2e-7cc3-98c5-dc0c0c07398f", "seq": seq,
                    "entity_type": "note", "who": "alice", "this": "page"})

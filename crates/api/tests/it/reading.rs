@@ -15,7 +15,9 @@ async fn one_of_each(author: &Client) -> Vec<String> {
 }
 
 async fn listed(reader: &Client, path: &str) -> HashSet<String> {
-    let page = reader.get(path).await.json();
+    let page = reader.get(path).await;
+    assert_eq!(page.status, 200, "{:?} {path}: {}", reader.token, page.text);
+    let page = page.json();
     let id = |span: &Value| span["id"].as_str().unwrap().to_owned();
     page["spans"].as_array().unwrap().iter().map(id).collect()
 }

@@ -79,6 +79,7 @@ impl World {
     }
 
     async fn start_with(store: Store, config: Config, check: Check) -> Self {
+        logline_telemetry::metrics::install();
         let nats = Nats::start().await;
         let bus = connect(&nats).await;
         bus.migrate().await.unwrap();
