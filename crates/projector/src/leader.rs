@@ -16,7 +16,7 @@ use crate::decide::State;
 use crate::health::{Health, Monitor};
 use crate::metric;
 use crate::purge;
-use crate::retry::Backoff;
+use crate::retry::{self, Backoff};
 use crate::stage::Context;
 use crate::stage::commit::{Commit, End, Undone};
 use crate::stage::prepare::{Decider, Gathered, Left, Plan, Prepare};
@@ -57,7 +57,7 @@ enum Done {
 
 /// What a leg begins with.
 struct Start {
-    intake: Intake,
+    intake: Box<Intake>,
     state: ShardState,
     backlog: VecDeque<Incoming>,
     plan: Option<Plan>,
@@ -140,7 +140,7 @@ impl Projector {
         }
     }
 
-    async fn claim(&self) -> Result<Intake, logline_bus::Error> {
+    async fn claim(&self) -> Result<Box<Intake>, logline_bus::Error> {
         let config = &self.config;
         let mut intake = self
             .bus
@@ -153,7 +153,7 @@ impl Projector {
             .await?;
         self.monitor.set(Health::Standby);
         intake.claim().await?;
-        Ok(intake)
+        Ok(Box::new(intake))
     }
 
     /// Fences whoever sealed before.
@@ -248,7 +248,7 @@ async fn finish(mut stages: JoinSet<Done>, stop: &CancellationToken) -> Results 
     };
     let overdue = async {
         stop.cancelled().await;
-        tokio::time::sleep(GRACE).await;
+        retry::grace(GRACE).await;
     };
     tokio::select! {
         () = all => {}

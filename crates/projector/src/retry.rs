@@ -28,3 +28,12 @@ impl Backoff {
         stop.run_until_cancelled(tokio::time::sleep(pause)).await
     }
 }
+
+/// Lets `patience` pass.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one deadline: how long a stopping process finishes what it holds"
+)]
+pub(crate) async fn grace(patience: Duration) {
+    tokio::time::sleep(patience).await;
+}

@@ -28,7 +28,7 @@ pub(crate) struct Plan {
 
 /// The stage: the bus's side, and what decides.
 pub(crate) struct Prepare {
-    pub(crate) intake: Intake,
+    pub(crate) intake: Box<Intake>,
     pub(crate) decider: Decider,
     pub(crate) out: mpsc::Sender<Prepared>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Prepare {
 pub(crate) enum Left {
     /// The leg is over; what was taken from the bus and not decided.
     Over {
-        intake: Intake,
+        intake: Box<Intake>,
         backlog: VecDeque<Incoming>,
     },
     /// The bus gave the projector's place to another one, or failed.
