@@ -69,3 +69,15 @@ pub enum Part {
     /// A checkpoint does not fit the chain.
     Checkpoint,
 }
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Content => "content",
+            Self::Link => "link",
+            Self::Gap => "gap",
+            Self::Signature => "signature",
+            Self::Checkpoint => "checkpoint",
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! One module a command; each takes its parsed flags and says how it went.
+
+pub(crate) mod completions;
+pub(crate) mod dev;
+pub(crate) mod doctor;
+pub(crate) mod keygen;
+pub(crate) mod migrate;
+pub(crate) mod publish;
+pub(crate) mod query;
+pub(crate) mod serve;
+pub(crate) mod show;
+pub(crate) mod span;
+pub(crate) mod tail;
+pub(crate) mod verify;
+
+use std::future::Future;
+
+use anyhow::{Context, Result};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    Exit,
+    args::{Args, Command},
+};
+
+/// Runs the command that the flags name.
+pub(crate) fn run(args: Args) -> Result<Exit> {
+    let global = args.global;
+    match args.command {
+        Command::Dev(command) => dev::run(&global, &command),
+        Command::Serve(command) => serve::run(&global, &command),
+        Command::Migrate(command) => migrate::run(&global, &command),
+        Command::Publish(command) => publish::run(&global, &command),
+        Command::Query(command) => query::run(&global, &command),
+        Command::Tail(command) => tail::run(&global, &command),
+        Command::Show(command) => show::run(&global, &command),
+        Command::Verify(command) => verify::run(&global, &command),
+        Command::Doctor(command) => doctor::run(&global, &command),
+        Command::Keygen(command) => keygen::run(&global, &command),
+        Command::Span(command) => span::run(&command),
+        Command::Completions(command) => completions::run(&command),
+    }
+}
+
+/// The runtime of commands that wait.
+fn runtime() -> Result<Runtime> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// Resolves on SIGTERM or Ctrl-C.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

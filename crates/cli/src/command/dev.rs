@@ -1,0 +1,209 @@
+//! `logline dev`: a private Postgres and bus as supervised children, every role and the API in this process (CLI-2).
+
+mod example;
+mod secrets;
+mod servers;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use logline_span::{Principal, Reader, TenantId};
+use tokio_util::sync::CancellationToken;
+
+use self::{secrets::Secrets, servers::Servers};
+use crate::{
+    Exit,
+    args::{Global, Output},
+    command::{migrate, runtime, stop_signal},
+    config::{self, Hidden, LogFormat, Settings, Token},
+    output,
+    parts::{Parts, Role, telemetry},
+    stack::{self, Addresses},
+};
+
+/// Whose the stack's token is; neither needs percent-encoding.
+const TENANT: &str = "dev";
+const PRINCIPAL: &str = "me";
+/// That person's login in Postgres.
+const LOGIN: &str = "me";
+
+/// Flags of `logline dev`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dev {
+    /// Port of the HTTP API; 0 takes any free one.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Port of the bus; 0 takes any free one.
+    #[arg(long, default_value_t = 4222)]
+    nats_port: u16,
+    /// Port of Postgres; 0 takes any free one.
+    #[arg(long, default_value_t = 54320)]
+    pg_port: u16,
+    /// Publish a worked example and show its spans as they are sealed.
+    #[arg(long)]
+    example: bool,
+}
+
+pub(crate) fn run(global: &Global, command: &Dev) -> Result<Exit> {
+    let directory = stack::directory(global.dir.as_deref())?;
+    stack::make_private(&directory)?;
+    let mut settings = config::load(global)?;
+    settings.log.format = LogFormat::Text;
+    if settings.log.filter.is_empty() {
+        "warn".clone_into(&mut settings.log.filter);
+    }
+    let telemetry = telemetry(&settings)?;
+    let outcome = runtime()?.block_on(stay_up(global, command, &directory, settings));
+    drop(telemetry);
+    outcome
+}
+
+async fn stay_up(
+    global: &Global,
+    command: &Dev,
+    directory: &Path,
+    mut settings: Settings,
+) -> Result<Exit> {
+    let stop = stop_signal()?;
+    tokio::pin!(stop);
+    let secrets = Secrets::of(directory)?;
+    let servers = tokio::select! {
+        servers = Servers::start(directory, command.nats_port, command.pg_port, &secrets) => servers?,
+        () = &mut stop => return Ok(Exit::Done),
+    };
+    configure(&mut settings, command, &servers, &secrets)?;
+    let shutdown = CancellationToken::new();
+    let started = async {
+        migrate::ledger(&settings).await?;
+        bind_login(&settings, &secrets).await?;
+        Parts::start(
+            &settings,
+            &[Role::Projector, Role::Observer, Role::Worker, Role::Api],
+            shutdown.clone(),
+        )
+        .await
+    };
+    let parts = tokio::select! {
+        parts = started => parts.map_err(|error| name_flag(error, command))?,
+        () = &mut stop => return servers.stop().await.map(|()| Exit::Done),
+    };
+    let addresses = addresses(&parts, &servers, &secrets)?;
+    stack::write_text(&directory.join(config::STACK_FILE), &settings.stack_file())?;
+    stack::keep_addresses(directory, &addresses)?;
+    let outcome = async {
+        if command.example {
+            let client = addresses.clone();
+            tokio::task::spawn_blocking(move || example::show(&client))
+                .await
+                .context("the example crashed")??;
+        }
+        announce(global, command, &addresses)?;
+        parts
+            .run_until(async {
+                tokio::select! { () = stop => {}, () = servers.supervise() => {} }
+            })
+            .await
+    }
+    .await;
+    shutdown.cancel();
+    servers.stop().await?;
+    outcome.map(|()| Exit::Done)
+}
+
+/// The settings of a private stack: its own servers, secrets and token over whatever was configured.
+fn configure(
+    settings: &mut Settings,
+    command: &Dev,
+    servers: &Servers,
+    secrets: &Secrets,
+) -> Result<()> {
+    settings.bus.url = servers.nats_url();
+    settings.bus.development = true;
+    let ledger = &mut settings.ledger;
+    ledger.log_name.clone_from(&secrets.log_name);
+    ledger.admin_url = Hidden::new(servers.postgres_admin_url());
+    ledger.identity_key_hex = Hidden::new(&secrets.identity_key_hex);
+    let url = |role: logline_ledger::Role, password: &str| {
+        Hidden::new(servers.postgres_url(role.name(), password))
+    };
+    ledger.projector_url = url(logline_ledger::Role::Projector, &secrets.projector);
+    ledger.reader_url = url(logline_ledger::Role::Reader, &secrets.reader);
+    ledger.actor_url = url(logline_ledger::Role::Actor, &secrets.actor);
+    ledger.verifier_url = url(logline_ledger::Role::Verifier, &secrets.verifier);
+    ledger.projector_password = Hidden::new(&secrets.projector);
+    ledger.reader_password = Hidden::new(&secrets.reader);
+    ledger.actor_password = Hidden::new(&secrets.actor);
+    ledger.verifier_password = Hidden::new(&secrets.verifier);
+    settings.keys.signing_key_hex = Hidden::new(&secrets.signing_key_hex);
+    settings.keys.signing_key_file.clear();
+    settings.api.listen = ([127, 0, 0, 1], command.port).into();
+    settings.api.tokens.push(Token {
+        digest: logline_span::Hash::of(secrets.token.as_bytes()).to_string(),
+        tenant: TENANT.to_owned(),
+        principal: PRINCIPAL.to_owned(),
+    });
+    Ok(())
+}
+
+async fn bind_login(settings: &Settings, secrets: &Secrets) -> Result<()> {
+    let login = logline_ledger::ClientLogin {
+        name: LOGIN.to_owned(),
+        password: secrets.client.clone(),
+        reader: Reader {
+            tenant: TENANT.parse::<TenantId>()?,
+            principal: PRINCIPAL.parse::<Principal>()?,
+        },
+    };
+    logline_ledger::bind_login(settings.ledger.admin_url.expose(), &login)
+        .await
+        .context("cannot make the login of psql")
+}
+
+/// A taken port is said with the flag that moves it.
+fn name_flag(error: anyhow::Error, command: &Dev) -> anyhow::Error {
+    let taken = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    if taken
+        .into_iter()
+        .any(|cause| cause.kind() == std::io::ErrorKind::AddrInUse)
+    {
+        let holder = logline_stack::port_holder(command.port)
+            .unwrap_or_else(|| "another process".to_owned());
+        return error.context(format!("port {} is taken by {holder}; --port moves the API elsewhere, --port 0 to any free port", command.port));
+    }
+    error
+}
+
+fn addresses(parts: &Parts, servers: &Servers, secrets: &Secrets) -> Result<Addresses> {
+    let api = parts.api().context("the API does not listen")?;
+    Ok(Addresses {
+        api: format!("http://{api}"),
+        nats: servers.nats_url(),
+        postgres: servers.postgres_url(LOGIN, &secrets.client),
+        postgres_admin: servers.postgres_admin_url(),
+        token: secrets.token.clone(),
+        tenant: TENANT.to_owned(),
+        principal: PRINCIPAL.to_owned(),
+    })
+}
+
+fn announce(global: &Global, command: &Dev, addresses: &Addresses) -> Result<()> {
+    match output::form(global.output) {
+        Output::Json | Output::Ndjson if global.output.is_some() || !command.example => {
+            output::line(&serde_json::to_string(addresses)?)
+        }
+        Output::Json | Output::Ndjson | Output::Table => output::line(&format!(
+            "\nLogLine is up; Ctrl-C stops it, and its data stays.\n\n  \
+             api             {}\n  nats            {}\n  postgres        {}\n  postgres_admin  {}\n  token           {}\n  \
+             tenant          {}\n  principal       {}\n\nTry: logline tail, logline query, logline doctor",
+            addresses.api,
+            addresses.nats,
+            addresses.postgres,
+            addresses.postgres_admin,
+            addresses.token,
+            addresses.tenant,
+            addresses.principal
+        )),
+    }
+}

@@ -1,0 +1,128 @@
+//! The worked example: a span by the stock NATS client, a scheduled function by HTTP, shown as they are sealed.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, problem_text},
+    output,
+    stack::Addresses,
+};
+
+const CODE: &str = "export async function main(ctx) {
+  ctx.log(`greeting ${ctx.input.name}`);
+  return { greeting: `hello ${ctx.input.name}` };
+}
+";
+
+/// The spans that the example leads to: activity, function, request, execution.
+const SPANS: usize = 4;
+
+/// Publishes the example and prints its spans until the execution is sealed.
+pub(super) fn show(addresses: &Addresses) -> Result<()> {
+    let client = Client::to(&addresses.api, Some(addresses.token.clone()));
+    let (status, newest) = client.get("/api/timeline", &[("limit", "1".to_owned())])?;
+    if status != 200 {
+        bail!("{}", problem_text(status, &newest));
+    }
+    output::line("1. A span, published with the stock NATS client:\n")?;
+    let activity = publish_by_nats(addresses)?;
+    output::line("\n2. A scheduled JavaScript function, published by HTTP:\n")?;
+    let function = publish_by_http(addresses, &client)?;
+    output::line("\n3. What was sealed, read from the live timeline:\n")?;
+    output::line(&output::heading())?;
+    let mut seen = 0;
+    let mut executed = Value::Null;
+    client.events("/api/timeline/stream", &[], Some("0"), |event, _, data| {
+        let span: Value = serde_json::from_str(data).unwrap_or(Value::Null);
+        let is_ours = event == "span" && (belongs(&span, &activity) || belongs(&span, &function));
+        if is_ours {
+            seen += 1;
+            output::line(&output::span_row(&span))?;
+            if span.get("entity_type").and_then(Value::as_str) == Some("execution") {
+                executed = span;
+            }
+        }
+        Ok(seen < SPANS && executed.is_null())
+    })?;
+    output::line(&format!(
+        "\nThe execution's output: {}",
+        executed.get("output").unwrap_or(&executed)
+    ))
+}
+
+/// Whether a span is the one with this id or belongs to it.
+fn belongs(span: &Value, id: &str) -> bool {
+    ["id", "parent_id"]
+        .iter()
+        .any(|field| span.get(field).and_then(Value::as_str) == Some(id))
+}
+
+fn publish_by_nats(addresses: &Addresses) -> Result<String> {
+    let nats = logline_stack::stock_client("nats").with_context(|| {
+        format!(
+            "the `nats` client was not found: run `{}`",
+            logline_stack::SETUP_COMMAND
+        )
+    })?;
+    let subject = format!(
+        "logline.publish.{}.{}.activity",
+        addresses.tenant, addresses.principal
+    );
+    let body = r#"{"who":"me","did":"opened","this":"door"}"#;
+    output::line(&format!(
+        "   nats --server {} request {subject} '{body}'",
+        addresses.nats
+    ))?;
+    let answer = Command::new(&nats)
+        .args([
+            "--server",
+            &addresses.nats,
+            "request",
+            "--raw",
+            &subject,
+            body,
+        ])
+        .output()
+        .with_context(|| format!("cannot run `{}`", nats.display()))?;
+    let text = String::from_utf8_lossy(&answer.stdout);
+    output::line(&format!("   {}", text.trim()))?;
+    id_of(&serde_json::from_str(text.trim()).with_context(|| {
+        format!(
+            "`nats` got no receipt: {}",
+            String::from_utf8_lossy(&answer.stderr).trim()
+        )
+    })?)
+}
+
+fn publish_by_http(addresses: &Addresses, client: &Client) -> Result<String> {
+    let function = json!({
+        "entity_type": "function", "who": "me", "did": "scheduled", "this": "greet", "name": "greet", "status": "scheduled",
+        "language": "javascript", "code": CODE, "input": {"name": "world"},
+    });
+    output::line(&format!(
+        "   curl -H 'Authorization: Bearer …' -d @greet.json {}/api/spans",
+        addresses.api
+    ))?;
+    let (status, text) = client.post(
+        "/api/spans",
+        &[],
+        "application/json",
+        function.to_string().as_bytes(),
+    )?;
+    let answer: Value = serde_json::from_str(&text).context("the API answered without JSON")?;
+    if status != 200 {
+        bail!("{}", problem_text(status, &answer));
+    }
+    output::line(&format!("   {text}"))?;
+    id_of(&answer)
+}
+
+fn id_of(answer: &Value) -> Result<String> {
+    match answer.get("id").and_then(Value::as_str) {
+        Some(id) => Ok(id.to_owned()),
+        None => bail!("the span was refused: {answer}"),
+    }
+}

@@ -1,0 +1,57 @@
+//! What only this stack knows: made once, kept in a file of mode 600.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::stack;
+
+const FILE: &str = "secrets.json";
+
+/// Passwords, keys and the name of the log.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Secrets {
+    pub(super) log_name: String,
+    pub(super) superuser: String,
+    pub(super) projector: String,
+    pub(super) reader: String,
+    pub(super) actor: String,
+    pub(super) verifier: String,
+    pub(super) client: String,
+    pub(super) identity_key_hex: String,
+    pub(super) signing_key_hex: String,
+    pub(super) token: String,
+}
+
+impl Secrets {
+    /// The secrets of the stack in `directory`, made where there are none.
+    pub(super) fn of(directory: &Path) -> Result<Self> {
+        let file = directory.join(FILE);
+        if let Some(kept) = stack::read(&file)? {
+            return Ok(kept);
+        }
+        let made = Self {
+            log_name: format!(
+                "dev-{}.logline.local",
+                hex::encode(rand::random::<[u8; 4]>())
+            ),
+            superuser: password(),
+            projector: password(),
+            reader: password(),
+            actor: password(),
+            verifier: password(),
+            client: password(),
+            identity_key_hex: hex::encode(rand::random::<[u8; 32]>()),
+            signing_key_hex: hex::encode(rand::random::<[u8; 32]>()),
+            token: format!("logline_{}", password()),
+        };
+        stack::write(&file, &made)?;
+        Ok(made)
+    }
+}
+
+/// 128 random bits, in digits that no URL has to escape.
+fn password() -> String {
+    hex::encode(rand::random::<[u8; 16]>())
+}

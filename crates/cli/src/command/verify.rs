@@ -1,0 +1,84 @@
+//! `logline verify`: recomputes chain and content of every row from the stored columns (LED-9).
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Context, Result};
+use logline_ledger::{Scope, Verifier};
+use logline_span::{Position, TenantId};
+
+use crate::{
+    Exit,
+    args::{Global, Output},
+    command::runtime,
+    config, output, parts,
+};
+
+/// Flags of `logline verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 whole, 1 broken, 2 could not check.")]
+pub(crate) struct Verify {
+    /// Only this tenant; may be given more than once.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Vec<TenantId>,
+    /// Start at this position; the row before it is believed.
+    #[arg(long, value_name = "POSITION")]
+    from: Option<u64>,
+}
+
+pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
+    let settings = config::load_for_stack(global)?;
+    let scope = Scope {
+        tenants: command.tenant.clone(),
+        from: command
+            .from
+            .map(|from| Position::new(from).context("positions begin at 1"))
+            .transpose()?,
+    };
+    let form = output::form(global.output);
+    let progress = std::io::stderr().is_terminal() && form == Output::Table;
+    let report = runtime()?.block_on(async {
+        let verifier = Verifier::connect(&parts::ledger_config(
+            &settings,
+            &settings.ledger.verifier_url,
+            "verify",
+        ))?;
+        let report = verifier.verify(&scope, |checked| {
+            if progress {
+                let _ = write!(std::io::stderr(), "\r{checked} rows checked");
+            }
+        });
+        report.await.context("the ledger cannot be checked")
+    })?;
+    if progress {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    match form {
+        Output::Json | Output::Ndjson => output::line(&serde_json::to_string(&report)?)?,
+        Output::Table => {
+            for failure in &report.failures {
+                let id = failure.id.map(|id| format!(" {id}")).unwrap_or_default();
+                let seq = failure
+                    .seq
+                    .map(|seq| format!(" seq {seq}"))
+                    .unwrap_or_default();
+                output::line(&format!(
+                    "{}/{}{id}{seq}: {}: {}",
+                    failure.tenant, failure.position, failure.part, failure.detail
+                ))?;
+            }
+            let state = if report.ok { "whole" } else { "BROKEN" };
+            output::line(&format!(
+                "{state}: {} rows in {} chains, {} failures{}",
+                report.checked,
+                report.tenants,
+                report.failures.len(),
+                if report.anchored {
+                    ""
+                } else {
+                    "; not anchored by a checkpoint from outside"
+                }
+            ))?;
+        }
+    }
+    Ok(if report.ok { Exit::Done } else { Exit::No })
+}

@@ -1,0 +1,338 @@
+//! The settings of a process: parsed and validated once, all faults reported together, then passed by value.
+
+mod layers;
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Result, bail};
+use logline_bus::Secret;
+use serde::{Deserialize, Deserializer};
+
+use crate::{args::Global, stack};
+
+/// Every setting; `config.default.toml` says what each means.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) log: Log,
+    pub(crate) bus: Bus,
+    pub(crate) ledger: Ledger,
+    pub(crate) keys: Keys,
+    pub(crate) projector: Projector,
+    pub(crate) actors: Actors,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) api: Api,
+    /// The user's cache directory, from the environment.
+    #[serde(skip)]
+    user_cache_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+    pub(crate) otlp_endpoint: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bus {
+    pub(crate) url: String,
+    pub(crate) user: String,
+    pub(crate) password: Hidden,
+    pub(crate) replicas: usize,
+    pub(crate) ingest_bytes_max: i64,
+    pub(crate) development: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ledger {
+    pub(crate) log_name: String,
+    pub(crate) admin_url: Hidden,
+    pub(crate) projector_url: Hidden,
+    pub(crate) reader_url: Hidden,
+    pub(crate) actor_url: Hidden,
+    pub(crate) verifier_url: Hidden,
+    pub(crate) projector_password: Hidden,
+    pub(crate) reader_password: Hidden,
+    pub(crate) actor_password: Hidden,
+    pub(crate) verifier_password: Hidden,
+    pub(crate) identity_key_hex: Hidden,
+    pub(crate) connections_max: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keys {
+    pub(crate) signing_key_hex: Hidden,
+    pub(crate) signing_key_file: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Projector {
+    pub(crate) batch_max: usize,
+    pub(crate) ingest_keep_s: u64,
+    pub(crate) take_over_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Actors {
+    pub(crate) slow_ms: u64,
+    pub(crate) timeout_ms: u64,
+    pub(crate) parallel_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sandbox {
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) instances: usize,
+    pub(crate) memory_bytes_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Api {
+    pub(crate) listen: SocketAddr,
+    pub(crate) cors_origins: Vec<String>,
+    pub(crate) tokens: Vec<Token>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Token {
+    /// BLAKE3 of the token, `blake3:` and 64 hexadecimal digits.
+    pub(crate) digest: String,
+    pub(crate) tenant: String,
+    pub(crate) principal: String,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Hidden(Secret);
+
+impl Hidden {
+    /// Wraps a secret.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(Secret::new(text))
+    }
+
+    /// The text itself, for handing it on.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// Whether nothing was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.expose().is_empty()
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "unset" } else { "set" })
+    }
+}
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// Name of the file in which `logline dev` leaves the settings of its stack.
+pub(crate) const STACK_FILE: &str = "config.toml";
+
+/// The settings of the stack at hand: of `--config` where it is given, else of the development stack.
+///
+/// # Errors
+/// As [`load`]; where there is no stack either, the environment must name the servers.
+pub(crate) fn load_for_stack(global: &Global) -> Result<Settings> {
+    let mut global = global.clone();
+    if global.config.is_none() {
+        let file = stack::directory(global.dir.as_deref())?.join(STACK_FILE);
+        global.config = file.is_file().then_some(file);
+    }
+    load(&global)
+}
+
+/// Reads every layer.
+///
+/// # Errors
+/// All faults at once, one a line.
+pub(crate) fn load(global: &Global) -> Result<Settings> {
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let settings = layers::merge(global.config.as_deref(), &environment).and_then(|table| {
+        let mut settings: Settings = table
+            .try_into()
+            .map_err(|error: toml::de::Error| vec![error.message().to_owned()])?;
+        let variable = |name: &str| {
+            environment
+                .iter()
+                .find(|(given, value)| given == name && !value.is_empty())
+                .map(|(_, value)| PathBuf::from(value))
+        };
+        settings.user_cache_dir = variable("XDG_CACHE_HOME")
+            .or_else(|| Some(variable("HOME")?.join(".cache")))
+            .map(|caches| caches.join("logline"));
+        let faults = settings.faults();
+        if faults.is_empty() {
+            Ok(settings)
+        } else {
+            Err(faults)
+        }
+    });
+    match settings {
+        Ok(settings) => Ok(settings),
+        Err(faults) => bail!(
+            "the configuration does not hold:\n  {}",
+            faults.join("\n  ")
+        ),
+    }
+}
+
+impl Settings {
+    /// What differs from the defaults in a private stack, as a configuration file.
+    pub(crate) fn stack_file(&self) -> String {
+        let ledger = &self.ledger;
+        let keys = [
+            ("admin_url", &ledger.admin_url),
+            ("projector_url", &ledger.projector_url),
+            ("reader_url", &ledger.reader_url),
+            ("actor_url", &ledger.actor_url),
+            ("verifier_url", &ledger.verifier_url),
+            ("identity_key_hex", &ledger.identity_key_hex),
+        ];
+        let keys = keys.map(|(key, value)| {
+            (
+                key.to_owned(),
+                toml::Value::String(value.expose().to_owned()),
+            )
+        });
+        let mut ledger: toml::Table = keys.into_iter().collect();
+        ledger.insert("log_name".to_owned(), self.ledger.log_name.clone().into());
+        let bus: toml::Table = [
+            ("url".to_owned(), self.bus.url.clone().into()),
+            ("development".to_owned(), self.bus.development.into()),
+        ]
+        .into_iter()
+        .collect();
+        let signing = self.keys.signing_key_hex.expose().to_owned();
+        let keys: toml::Table = [("signing_key_hex".to_owned(), signing.into())]
+            .into_iter()
+            .collect();
+        let sections = [("bus", bus), ("keys", keys), ("ledger", ledger)];
+        let table: toml::Table = sections
+            .into_iter()
+            .map(|(name, section)| (name.to_owned(), section.into()))
+            .collect();
+        format!(
+            "# Written by `logline dev` at every start: the servers and secrets of this stack.\n{table}"
+        )
+    }
+
+    /// Where this user's caches are.
+    pub(crate) fn user_cache_dir(&self) -> Option<PathBuf> {
+        self.user_cache_dir.clone()
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let bounds = [
+            ("bus.replicas", self.bus.replicas as u64, 1, 5),
+            (
+                "ledger.connections_max",
+                u64::from(self.ledger.connections_max),
+                1,
+                100,
+            ),
+            (
+                "projector.batch_max",
+                self.projector.batch_max as u64,
+                1,
+                10_000,
+            ),
+            (
+                "projector.take_over_ms",
+                self.projector.take_over_ms,
+                1_000,
+                60_000,
+            ),
+            ("actors.slow_ms", self.actors.slow_ms, 1, 3_600_000),
+            ("actors.timeout_ms", self.actors.timeout_ms, 1, 3_600_000),
+            (
+                "actors.parallel_max",
+                self.actors.parallel_max as u64,
+                1,
+                1_000,
+            ),
+            ("sandbox.instances", self.sandbox.instances as u64, 1, 1_000),
+            (
+                "sandbox.memory_bytes_max",
+                self.sandbox.memory_bytes_max as u64,
+                4 << 20,
+                1 << 30,
+            ),
+        ];
+        let mut faults: Vec<String> = bounds
+            .into_iter()
+            .filter(|(_, value, least, most)| value < least || value > most)
+            .map(|(key, value, least, most)| {
+                format!("{key} is {value}, which is not within {least} to {most}")
+            })
+            .collect();
+        if self.bus.ingest_bytes_max < 16 << 20 {
+            faults.push(
+                "bus.ingest_bytes_max is below 16 MiB, which a few large spans fill".to_owned(),
+            );
+        }
+        let hex = [
+            ("ledger.identity_key_hex", &self.ledger.identity_key_hex),
+            ("keys.signing_key_hex", &self.keys.signing_key_hex),
+        ];
+        for (key, value) in hex {
+            if !value.is_empty()
+                && (value.expose().len() != 64 || hex::decode(value.expose()).is_err())
+            {
+                faults.push(format!("{key} wants 64 hexadecimal digits"));
+            }
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Settings {
+        layers::merge(None, &[]).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_built_in_defaults_hold() {
+        assert_eq!(defaults().faults(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_bounds_are_checked_together_and_secrets_stay_hidden() {
+        let mut settings = defaults();
+        settings.bus.replicas = 0;
+        settings.sandbox.memory_bytes_max = 1;
+        settings.keys.signing_key_hex = Hidden::new("abc");
+        assert_eq!(settings.faults().len(), 3);
+        assert!(!format!("{settings:?}").contains("abc"));
+    }
+}

@@ -1,0 +1,131 @@
+//! What people and programs see: tables, JSON, and errors with the next step.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::args::Output;
+
+/// Prints the whole chain of an error on standard error.
+pub(crate) fn report(error: &anyhow::Error) {
+    let _ = writeln!(std::io::stderr(), "logline: {error:#}");
+}
+
+/// The form in which to answer: as asked, else a table on a terminal and JSON elsewhere.
+pub(crate) fn form(asked: Option<Output>) -> Output {
+    asked.unwrap_or(if std::io::stdout().is_terminal() {
+        Output::Table
+    } else {
+        Output::Json
+    })
+}
+
+/// Writes one line to standard output at once; a closed pipe is an error, so that a command ends with its reader.
+pub(crate) fn line(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Columns of a table of spans: heading, JSON field, width on a terminal.
+const COLUMNS: [(&str, &str, usize); 7] = [
+    ("POSITION", "position", 8),
+    ("RECEIVED", "received_at", 27),
+    ("TYPE", "entity_type", 18),
+    ("WHO", "who", 18),
+    ("DID", "did", 12),
+    ("THIS", "this", 22),
+    ("STATUS", "status", 10),
+];
+
+/// The heading of a table of spans.
+pub(crate) fn heading() -> String {
+    row(COLUMNS.map(|(heading, _, _)| heading.to_owned())) + "ID"
+}
+
+/// A span as one row of such a table.
+pub(crate) fn span_row(span: &Value) -> String {
+    let text = |field: &str| match span.get(field) {
+        Some(Value::String(text)) => printable(text),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    row(COLUMNS.map(|(_, field, _)| text(field))) + &text("id")
+}
+
+fn row(cells: [String; COLUMNS.len()]) -> String {
+    let mut line = String::new();
+    for (cell, (_, _, width)) in cells.iter().zip(COLUMNS) {
+        let shown: String = if cell.chars().count() > width {
+            cell.chars()
+                .take(width.saturating_sub(1))
+                .chain(['…'])
+                .collect()
+        } else {
+            cell.clone()
+        };
+        let padding = width.saturating_sub(shown.chars().count());
+        line.push_str(&shown);
+        line.extend(std::iter::repeat_n(' ', padding.saturating_add(2)));
+    }
+    line
+}
+
+/// Text of strangers must not move the cursor or recolour the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+/// Fields of one span, a line each, long text folded under its name.
+pub(crate) fn fields(span: &Value) -> String {
+    let Some(object) = span.as_object() else {
+        return span.to_string();
+    };
+    let width = object.keys().map(String::len).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, value) in object {
+        let shown = match value {
+            Value::String(value) if name == "code" => {
+                format!(
+                    "\n{}",
+                    value
+                        .lines()
+                        .map(printable)
+                        .map(|line| format!("    {line}\n"))
+                        .collect::<String>()
+                )
+            }
+            Value::String(value) => printable(value),
+            other => other.to_string(),
+        };
+        text.push_str(&format!(
+            "{name:<width$}  {}\n",
+            shown.trim_end_matches('\n')
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_row_keeps_its_columns_whatever_the_text() {
+        let long = json!({"position": 7, "who": "a".repeat(300), "this": "x\u{1b}[31m", "id": "i"});
+        let shown = span_row(&long);
+        assert!(shown.contains('…') && !shown.contains('\u{1b}'));
+        assert_eq!(shown.chars().count(), heading().chars().count() - 1);
+    }
+}

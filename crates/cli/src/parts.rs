@@ -1,0 +1,389 @@
+//! Composition: builds the parts that a process runs, hands each its resources, and ends them together.
+
+use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use logline_actors::{Actors, Backoff, State};
+use logline_api::{Api, Check};
+use logline_bus::Bus;
+use logline_ledger::{IdentityKey, Reader, Writer};
+use logline_projector::Projector;
+use logline_sandbox::Sandbox;
+use logline_span::{Limits, SigningKey};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Hidden, LogFormat, Settings, Token};
+
+/// How long the parts have to end after a signal (EXE-9).
+const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long a part waits for a connection to Postgres before it says that the ledger is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// First and longest pause between attempts to reach what is away.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(5);
+/// Messages that a dead process held are delivered to its successor after this long.
+const ACK_WAIT: Duration = Duration::from_secs(5);
+/// Messages that the projector may hold: several of its largest batches.
+const ACK_PENDING_MAX: usize = 10_000;
+/// Raw bytes of one batch: bounds the projector's memory where spans are large.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Tenants whose chain's end is kept in memory, some 200 bytes each.
+const TENANTS_CACHED_MAX: usize = 10_000;
+/// Messages that one actor may hold.
+const IN_FLIGHT_MAX: usize = 256;
+/// A request that was delivered so often has ended its worker each time.
+const DELIVERIES_MAX: u64 = 5;
+/// A role that crashes more often within the window stops, and readiness says so (EXE-5).
+const CRASHES_MAX: usize = 5;
+const CRASH_WINDOW: Duration = Duration::from_secs(60);
+
+/// What a process can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Seals spans: the one writer of the ledger.
+    Projector,
+    /// Makes requests of scheduled functions.
+    Observer,
+    /// Executes requests.
+    Worker,
+    /// Serves HTTP, and publishing with receipts on the bus.
+    Api,
+}
+
+/// Parts that run until they are stopped.
+pub(crate) struct Parts {
+    tasks: JoinSet<(&'static str, Result<()>)>,
+    shutdown: CancellationToken,
+    api: Option<SocketAddr>,
+}
+
+/// Installs logs, traces and metrics as the settings say.
+pub(crate) fn telemetry(settings: &Settings) -> Result<logline_telemetry::Guard> {
+    logline_telemetry::metrics::install();
+    let endpoint = &settings.log.otlp_endpoint;
+    let config = logline_telemetry::Config {
+        service: "logline".to_owned(),
+        log_filter: if settings.log.filter.is_empty() {
+            "info".to_owned()
+        } else {
+            settings.log.filter.clone()
+        },
+        log_format: match settings.log.format {
+            LogFormat::Json => logline_telemetry::LogFormat::Json,
+            LogFormat::Text => logline_telemetry::LogFormat::Text,
+        },
+        otlp_endpoint: (!endpoint.is_empty()).then(|| endpoint.clone()),
+    };
+    Ok(logline_telemetry::init(&config)?)
+}
+
+/// How to reach the bus, under a name that operators see.
+pub(crate) fn bus_config(settings: &Settings, part: &str) -> logline_bus::Config {
+    let bus = &settings.bus;
+    logline_bus::Config {
+        url: bus.url.clone(),
+        connection_name: format!("logline-{part}"),
+        replicas: bus.replicas,
+        ingest_bytes_max: bus.ingest_bytes_max,
+        user_password: (!bus.user.is_empty()).then(|| {
+            (
+                bus.user.clone(),
+                logline_bus::Secret::new(bus.password.expose()),
+            )
+        }),
+        open_inboxes: bus.development,
+    }
+}
+
+/// How to reach the ledger under one role's login.
+pub(crate) fn ledger_config(
+    settings: &Settings,
+    url: &Hidden,
+    part: &str,
+) -> logline_ledger::Config {
+    logline_ledger::Config {
+        url: url.expose().to_owned(),
+        connections_max: settings.ledger.connections_max,
+        acquire_timeout: ACQUIRE_TIMEOUT,
+        application_name: format!("logline-{part}"),
+    }
+}
+
+/// The key by which the API vouches for readers.
+pub(crate) fn identity_key(settings: &Settings) -> Result<IdentityKey> {
+    Ok(IdentityKey::from_bytes(key_bytes(
+        &settings.ledger.identity_key_hex,
+        "ledger.identity_key_hex",
+    )?))
+}
+
+/// The process's signing key, from a file or the settings.
+pub(crate) fn signing_key(settings: &Settings) -> Result<SigningKey> {
+    let file = &settings.keys.signing_key_file;
+    if file.is_empty() {
+        return Ok(SigningKey::from_seed(&key_bytes(
+            &settings.keys.signing_key_hex,
+            "keys.signing_key_hex",
+        )?));
+    }
+    let pem =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read the key `{file}`"))?;
+    SigningKey::from_pem(&pem).with_context(|| {
+        format!("`{file}` holds no Ed25519 key in PKCS#8 PEM; `logline keygen` makes one")
+    })
+}
+
+fn key_bytes(text: &Hidden, key: &str) -> Result<[u8; 32]> {
+    if text.is_empty() {
+        bail!("{key} is not set: it wants 64 hexadecimal digits, from a good source of randomness");
+    }
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text.expose(), &mut bytes)
+        .with_context(|| format!("{key} wants 64 hexadecimal digits"))?;
+    Ok(bytes)
+}
+
+impl Parts {
+    /// Connects and starts every role; a bus that is away is waited for.
+    pub(crate) async fn start(
+        settings: &Settings,
+        roles: &[Role],
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
+        let mut parts = Self {
+            tasks: JoinSet::new(),
+            shutdown,
+            api: None,
+        };
+        let mut checks = Vec::new();
+        let bus = connect(&bus_config(settings, "streams"), &parts.shutdown).await?;
+        for difference in bus.migrate().await.context("cannot create the streams")? {
+            tracing::warn!(%difference, "a stream or consumer is not as this release wants it");
+        }
+        bus.close().await;
+        if roles.contains(&Role::Projector) {
+            parts.start_projector(settings, &mut checks).await?;
+        }
+        let actors: Vec<_> = roles
+            .iter()
+            .filter_map(|role| match role {
+                Role::Observer => Some(logline_actors::Role::Observer),
+                Role::Worker => Some(logline_actors::Role::Worker),
+                Role::Projector | Role::Api => None,
+            })
+            .collect();
+        if !actors.is_empty() {
+            parts.start_actors(settings, actors, &mut checks).await?;
+        }
+        if roles.contains(&Role::Api) {
+            parts.start_api(settings, checks).await?;
+        }
+        Ok(parts)
+    }
+
+    /// Where the API listens, where there is one.
+    pub(crate) fn api(&self) -> Option<SocketAddr> {
+        self.api
+    }
+
+    /// Runs until `stop`, then ends every part. A part that ends before is an error.
+    pub(crate) async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<()> {
+        let outcome = tokio::select! {
+            () = stop => Ok(()),
+            Some(ended) = self.tasks.join_next() => Err(match ended {
+                Ok((part, Ok(()))) => anyhow!("the {part} ended by itself"),
+                Ok((part, Err(error))) => error.context(format!("the {part} failed")),
+                Err(error) => anyhow!(error).context("a part crashed"),
+            }),
+        };
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(STOP_MAX, async {
+            while self.tasks.join_next().await.is_some() {}
+        })
+        .await;
+        if ended.is_err() {
+            tracing::error!(
+                "some parts did not end within {} s and are given up",
+                STOP_MAX.as_secs()
+            );
+        }
+        outcome
+    }
+
+    async fn start_projector(
+        &mut self,
+        settings: &Settings,
+        checks: &mut Vec<Check>,
+    ) -> Result<()> {
+        let bus = connect(&bus_config(settings, "projector"), &self.shutdown).await?;
+        let writer = Writer::connect(&ledger_config(
+            settings,
+            &settings.ledger.projector_url,
+            "projector",
+        ))?;
+        let config = logline_projector::Config {
+            shard: 0,
+            take_over: Duration::from_millis(settings.projector.take_over_ms),
+            ack_wait: ACK_WAIT,
+            ack_pending_max: ACK_PENDING_MAX,
+            batch_max: settings.projector.batch_max,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            tenants_cached_max: TENANTS_CACHED_MAX,
+            ingest_keep: Duration::from_secs(settings.projector.ingest_keep_s),
+            limits: Limits::STANDARD,
+        };
+        let projector = Projector::new(config, bus, writer);
+        let health = projector.health();
+        checks.push(Check::new("projector", move || match &*health.borrow() {
+            logline_projector::Health::Degraded { reason } => Err(reason.clone()),
+            logline_projector::Health::Standby | logline_projector::Health::Active => Ok(()),
+        }));
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            projector.run(shutdown).await;
+            ("projector", Ok(()))
+        });
+        Ok(())
+    }
+
+    async fn start_actors(
+        &mut self,
+        settings: &Settings,
+        roles: Vec<logline_actors::Role>,
+        checks: &mut Vec<Check>,
+    ) -> Result<()> {
+        let resources = logline_actors::Resources {
+            bus: connect(&bus_config(settings, "actors"), &self.shutdown).await?,
+            ledger: logline_ledger::Actors::connect(&ledger_config(
+                settings,
+                &settings.ledger.actor_url,
+                "actors",
+            ))?,
+            sandbox: Sandbox::new(logline_sandbox::Config {
+                cache_dir: cache_dir(settings)?,
+                instances: settings.sandbox.instances,
+                queue: settings.actors.parallel_max,
+                memory_bytes_max: settings.sandbox.memory_bytes_max,
+            })?,
+            signing_key: signing_key(settings)?,
+            on_step: None,
+        };
+        let config = logline_actors::Config {
+            roles,
+            slow_ms: settings.actors.slow_ms,
+            timeout_ms: settings.actors.timeout_ms,
+            concurrency_max: settings.actors.parallel_max,
+            memory_bytes_max: settings.sandbox.memory_bytes_max,
+            in_flight_max: IN_FLIGHT_MAX,
+            ack_wait: ACK_WAIT,
+            take_over: Duration::from_millis(settings.projector.take_over_ms),
+            deliveries_max: DELIVERIES_MAX,
+            backoff: Backoff {
+                first: BACKOFF_FIRST,
+                longest: BACKOFF_LONGEST,
+            },
+            crashes_max: CRASHES_MAX,
+            crash_window: CRASH_WINDOW,
+        };
+        let actors = Actors::new(config, resources);
+        for role in actors.health().roles().into_keys() {
+            let health = actors.health();
+            checks.push(Check::new(role.as_str(), move || {
+                match health.roles().get(&role) {
+                    Some(State::Running) => Ok(()),
+                    Some(State::Stopped { reason }) => Err(reason.clone()),
+                    Some(State::Starting) => Err("not started yet".to_owned()),
+                    Some(State::Restarting) => Err("restarting after a crash".to_owned()),
+                    None => Err("not known".to_owned()),
+                }
+            }));
+        }
+        let shutdown = self.shutdown.clone();
+        self.tasks
+            .spawn(async move { ("actors", actors.run(shutdown).await.map_err(Into::into)) });
+        Ok(())
+    }
+
+    async fn start_api(&mut self, settings: &Settings, checks: Vec<Check>) -> Result<()> {
+        let resources = logline_api::Resources {
+            bus: connect(&bus_config(settings, "api"), &self.shutdown).await?,
+            reader: Reader::connect(
+                &ledger_config(settings, &settings.ledger.reader_url, "api"),
+                identity_key(settings)?,
+            )?,
+            limits: Limits::STANDARD,
+            checks,
+        };
+        let config = logline_api::Config {
+            listen: settings.api.listen,
+            tokens: settings
+                .api
+                .tokens
+                .iter()
+                .map(token)
+                .collect::<Result<_>>()?,
+            cors_origins: settings.api.cors_origins.clone(),
+            ..logline_api::Config::STANDARD
+        };
+        let bound = Api::bind(config, resources).await?;
+        self.api = Some(bound.addr());
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            bound.run(shutdown).await;
+            ("api", Ok(()))
+        });
+        Ok(())
+    }
+}
+
+fn token(token: &Token) -> Result<logline_api::Token> {
+    Ok(logline_api::Token {
+        digest: token
+            .digest
+            .parse()
+            .context("api.tokens: a digest is `blake3:` and 64 hexadecimal digits")?,
+        tenant: token.tenant.parse().context("api.tokens")?,
+        principal: token.principal.parse().context("api.tokens")?,
+    })
+}
+
+/// Connects to the bus; one that is away is tried again until `shutdown`.
+async fn connect(config: &logline_bus::Config, shutdown: &CancellationToken) -> Result<Bus> {
+    let mut failures = 0_u32;
+    loop {
+        match Bus::connect(config).await {
+            Ok(bus) => return Ok(bus),
+            Err(error @ logline_bus::Error::Connect { .. }) => {
+                failures += 1;
+                tracing::warn!(url = config.url, error = %error, "the bus is away");
+                tokio::select! {
+                    () = shutdown.cancelled() => bail!(error),
+                    () = pause(failures) => {}
+                }
+            }
+            Err(error) => bail!(error),
+        }
+    }
+}
+
+/// Waits after so many failures in a row, twice as long each time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "bounded backoff after a failure, the exception that EXE-6 allows"
+)]
+pub(crate) async fn pause(failures: u32) {
+    let doubled = BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    tokio::time::sleep(doubled.min(BACKOFF_LONGEST)).await;
+}
+
+fn cache_dir(settings: &Settings) -> Result<PathBuf> {
+    if !settings.sandbox.cache_dir.as_os_str().is_empty() {
+        return Ok(settings.sandbox.cache_dir.clone());
+    }
+    Ok(settings
+        .user_cache_dir()
+        .context("neither sandbox.cache_dir, XDG_CACHE_HOME nor HOME is set")?
+        .join("sandbox"))
+}
