@@ -10,5 +10,11 @@
 mod run;
 mod sandbox;
 
+mod engine;
+mod instance;
+
+mod cache;
+mod deadline;
+
 pub use run::{Failure, FailureCode, Language, Limits, Outcome, Run};
 pub use sandbox::{Config, Error, Sandbox};

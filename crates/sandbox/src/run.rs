@@ -83,11 +83,30 @@ pub struct Outcome {
     pub memory_bytes: usize,
 }
 
+impl Outcome {
+    /// A run that did not take place.
+    pub(crate) fn failed(code: FailureCode, message: &str) -> Self {
+        Self {
+            result: Err(Failure {
+                code,
+                message: message.to_owned(),
+                stack: None,
+            }),
+            logs: Vec::new(),
+            wall: Duration::ZERO,
+            memory_bytes: 0,
+        }
+    }
+}
+
 /// Shows how it ended, never what the code said.
 impl fmt::Debug for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outcome")
-            .field("failure", &self.result.as_ref().err().map(|failure| failure.code))
+            .field(
+                "failure",
+                &self.result.as_ref().err().map(|failure| failure.code),
+            )
             .field("log_lines", &self.logs.len())
             .field("wall", &self.wall)
             .field("memory_bytes", &self.memory_bytes)
@@ -109,7 +128,9 @@ pub struct Failure {
 /// Shows the code alone: a message may hold private content.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Failure").field("code", &self.code).finish_non_exhaustive()
+        f.debug_struct("Failure")
+            .field("code", &self.code)
+            .finish_non_exhaustive()
     }
 }
 
