@@ -327,6 +327,16 @@ impl Parts {
             cors_origins: settings.api.cors_origins.clone(),
             ..logline_api::Config::STANDARD
         };
+        let service = resources
+            .bus
+            .serve_publish(Limits::STANDARD)
+            .await
+            .context("cannot serve publishing on the bus")?;
+        let stopped = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            service.run(stopped).await;
+            ("publishing service", Ok(()))
+        });
         let bound = Api::bind(config, resources).await?;
         self.api = Some(bound.addr());
         let shutdown = self.shutdown.clone();
