@@ -13,6 +13,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use logline_span::Encoding;
+use tracing::Instrument;
 
 use crate::{Bus, Error, IngestSeq, Receipt, Subject, header, trace};
 
@@ -50,11 +51,20 @@ impl Bus {
     ///
     /// Any [`Error`]; after [`Error::Timeout`] the message may be on the bus all the same.
     pub async fn publish(&self, subject: &Subject, outgoing: Outgoing) -> Result<IngestSeq, Error> {
-        let message = PublishMessage::build()
-            .payload(outgoing.body.clone())
-            .headers(headers(&outgoing));
-        let ack = self.send(subject.to_string(), message, outgoing.body.len());
-        Ok(IngestSeq(ack.await?.sequence))
+        let publishing = tracing::info_span!(
+            "publish",
+            otel.name = %format_args!("publish {}", subject.template()),
+            otel.kind = "producer",
+        );
+        let published = async {
+            let bytes = outgoing.body.len();
+            let message = PublishMessage::build()
+                .headers(headers(&outgoing))
+                .payload(outgoing.body);
+            self.send(subject.to_string(), message, bytes).await
+        };
+        let ack = published.instrument(publishing).await?;
+        Ok(IngestSeq(ack.sequence))
     }
 
     /// Publishes a message for sealing and waits up to `wait` for its receipt.

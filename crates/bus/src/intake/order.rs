@@ -4,17 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::Incoming;
 
-/// What can be handed out.
-pub(super) enum Next {
-    Message(Incoming),
-    /// Numbers that may be kept but did not come.
-    Hole {
-        from: u64,
-        through: u64,
-    },
-    Nothing,
-}
-
 /// INVARIANT (intake order): since `since`, every message up to `expected` was handed out once, in order, or is not kept.
 pub(super) struct Order {
     buffer: BTreeMap<u64, Incoming>,
@@ -89,38 +78,39 @@ impl Order {
         self.known = 0;
     }
 
-    pub(super) fn next(&mut self) -> Next {
+    /// The next message to hand out.
+    pub(super) fn next(&mut self) -> Option<Incoming> {
         loop {
-            let first = self.buffer.first_key_value().map(|(&seq, _)| seq);
-            match first {
-                Some(seq) if seq <= self.expected => {
-                    let Some((_, mut message)) = self.buffer.pop_first() else {
-                        return Next::Nothing;
-                    };
-                    if seq == self.expected {
-                        self.expected += 1;
-                    } else if self.handed_out(seq) {
-                        continue;
-                    } else {
-                        message.again = true;
-                    }
-                    return Next::Message(message);
+            let stop = self.stop();
+            if stop > self.expected {
+                if self.expected > self.known {
+                    return None;
                 }
-                _ => {
-                    // Everything below `stop` should have come.
-                    let stop = first.unwrap_or(self.received + 1);
-                    if self.expected >= stop {
-                        return Next::Nothing;
-                    }
-                    if self.expected > self.known {
-                        return Next::Hole {
-                            from: self.expected,
-                            through: stop - 1,
-                        };
-                    }
-                    self.expected = stop.min(self.known + 1);
-                }
+                // What did not come up to there is not kept.
+                self.expected = stop.min(self.known + 1);
+                continue;
             }
+            let (seq, mut message) = self.buffer.pop_first()?;
+            if seq == self.expected {
+                self.expected += 1;
+            } else if self.handed_out(seq) {
+                continue;
+            } else {
+                message.again = true;
+            }
+            return Some(message);
         }
+    }
+
+    /// Numbers that may be kept but did not come, from and through, where [`Order::next`] has nothing because of them.
+    pub(super) fn hole(&self) -> Option<(u64, u64)> {
+        let stop = self.stop();
+        (self.expected < stop && self.expected > self.known).then(|| (self.expected, stop - 1))
+    }
+
+    /// Everything below should have come.
+    fn stop(&self) -> u64 {
+        let first = self.buffer.first_key_value().map(|(&seq, _)| seq);
+        first.unwrap_or(self.received + 1)
     }
 }

@@ -1,4 +1,9 @@
 //! The bus against a real nats-server, with the settings of a single machine.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test that uses them"
+)]
 
 mod consumers;
 mod idle;
