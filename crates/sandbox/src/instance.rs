@@ -21,6 +21,8 @@ const MESSAGE_BYTES_MAX: usize = 2 << 10;
 const STACK_TEXT_BYTES_MAX: usize = 4 << 10;
 /// Stands for no deadline at all, where a caller gives a duration beyond what the clock can express.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The engine's status for a source that does not parse.
+const SYNTAX: i32 = 2;
 const LOG_CUT: &str = "[log cut here: the limit is reached]";
 
 /// The engine's module, resolved as far as it can be before a run.
@@ -107,6 +109,11 @@ impl Guest {
 
     /// Gives the engine's status, or the trap that ended it.
     fn attempt(&self, store: &mut Store<State>, run: &Run) -> Result<i32> {
+        if run.code.contains('\0') {
+            // It would end the source for the engine, which reads C strings.
+            store.data_mut().message = Some("the source contains U+0000".to_owned());
+            return Ok(SYNTAX);
+        }
         let instance = self.pre.instantiate(&mut *store)?;
         let memory = instance
             .get_module_export(&mut *store, &self.memory)
@@ -350,7 +357,7 @@ impl State {
 fn failure_code(status: i32) -> FailureCode {
     match status {
         1 => FailureCode::Exception,
-        2 => FailureCode::Syntax,
+        SYNTAX => FailureCode::Syntax,
         3 => FailureCode::NoMain,
         4 => FailureCode::NeverSettled,
         5 => FailureCode::InvalidOutput,

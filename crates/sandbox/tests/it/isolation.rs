@@ -110,6 +110,8 @@ async fn a_run_that_nobody_waits_for_any_more_does_not_begin() {
         let sandbox = sandbox.clone();
         async move { sandbox.run(endless).await }
     });
+    // Lets it take its place in the queue.
+    tokio::task::yield_now().await;
     let mut dropped = run("function main() { for (;;); }");
     dropped.limits.wall = Duration::from_secs(3600);
     assert!(
