@@ -51,7 +51,8 @@ impl Life {
     ///
     /// # Errors
     /// Gives the message back where the role's life is over.
-    pub(crate) fn hold(&self, delivery: Delivery) -> Result<Option<Arc<Delivery>>, Delivery> {
+    pub(crate) fn hold(&self, delivery: Delivery) -> Result<Option<Arc<Delivery>>, Arc<Delivery>> {
+        let delivery = Arc::new(delivery);
         let mut messages = self.messages();
         let Some(messages) = messages.as_mut() else {
             return Err(delivery);
@@ -59,7 +60,6 @@ impl Life {
         if messages.contains_key(&delivery.offset) {
             return Ok(None);
         }
-        let delivery = Arc::new(delivery);
         messages.insert(delivery.offset, Arc::clone(&delivery));
         self.0.filled.notify_one();
         Ok(Some(delivery))

@@ -21,7 +21,7 @@ async fn a_scheduled_function_becomes_a_request_and_an_execution_as_the_table_sa
         {
           "did": "scheduled",
           "entity_type": "request",
-          "idempotency_key": "edge:observer:<function>:0:2026-11-23T06:49:48.586215Z",
+          "idempotency_key": "edge:observer:<function>:0:<due>",
           "is_deleted": false,
           "links": {
             "caused_by": "<function>"
@@ -38,7 +38,8 @@ async fn a_scheduled_function_becomes_a_request_and_an_execution_as_the_table_sa
           "this": "run_code",
           "visibility": "tenant",
           "who": "edge:observer"
-        }"#]].assert_eq(&shown(&request, &names));
+        }"#]]
+    .assert_eq(&shown(&request, &names).replace(&request.span.at.to_string(), "<due>"));
     expect![[r#"
         {
           "did": "executed",
@@ -72,7 +73,8 @@ async fn a_scheduled_function_becomes_a_request_and_an_execution_as_the_table_sa
           "this": "run_code",
           "visibility": "tenant",
           "who": "edge:run_code"
-        }"#]].assert_eq(&shown(&execution, &names));
+        }"#]]
+    .assert_eq(&shown(&execution, &names));
     assert_eq!(request.span.trace_id, execution.span.trace_id);
     assert!(execution.span.duration_ms.is_some());
 }
@@ -258,7 +260,8 @@ async fn a_slow_execution_is_labelled_once_and_after_it() {
           "this": "status=slow",
           "visibility": "tenant",
           "who": "edge:run_code"
-        }"#]].assert_eq(&shown(&label, &names).replace(&duration, "<duration>"));
+        }"#]]
+    .assert_eq(&shown(&label, &names).replace(&duration, "<duration>"));
     world.settle().await;
     assert_eq!(world.count("entity_type = 'status_patch'"), 1);
 }

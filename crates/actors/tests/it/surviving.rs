@@ -186,3 +186,29 @@ async fn a_bus_that_comes_back_finds_everything_done() {
     }
     assert!(actors.health.is_ready(), "a lost bus is no crash");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_comes_back_loses_no_request_and_keeps_their_order() {
+    let world = World::with_own_postgres().await;
+    let function = world.function(ECHO, json!({ "status": "active" })).await;
+    let mut requests = Vec::new();
+    for number in 0..5 {
+        requests.push(
+            world
+                .request("alice", function, json!({ "input": number }))
+                .await,
+        );
+    }
+    world.postgres().stop().await.unwrap();
+    let taken = Arc::new(tokio::sync::Semaphore::new(0));
+    let announce = Arc::clone(&taken);
+    let on_step: logline_actors::OnStep = Arc::new(move |_, _| announce.add_permits(1));
+    let actors = world.actors_with(config(), Some(on_step)).await;
+    let _ = deadline(PATIENCE, taken.acquire_many(5)).await.unwrap();
+    world.postgres().restart().await.unwrap();
+    let mut tail = world.tail(&["execution"]).await;
+    for request in requests {
+        assert_eq!(tail.of(function).await.span.caused_by, Some(request));
+    }
+    assert!(actors.health.is_ready(), "a lost ledger is no crash");
+}

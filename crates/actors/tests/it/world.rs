@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logline_actors::{Actors, Backoff, Config, Health, OnStep, Resources, Role};
-use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Tail};
+use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Subject, Tail};
 use logline_ledger::{self as ledger, IdentityKey, Provision, RolePassword, Writer};
 use logline_projector::Projector;
 use logline_sandbox::Sandbox;
@@ -19,10 +19,16 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "test";
 
+/// Where the ledger lies.
+enum Store {
+    Shared(Database),
+    Own(Postgres),
+}
+
 pub(crate) struct World {
     pub(crate) nats: Nats,
     pub(crate) bus: Bus,
-    database: Database,
+    store: Store,
     projector: JoinSet<()>,
 }
 
@@ -35,10 +41,18 @@ pub(crate) struct Running {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(Store::Shared(Postgres::shared().database().await)).await
+    }
+
+    /// With a Postgres that may be stopped.
+    pub(crate) async fn with_own_postgres() -> Self {
+        Self::with(Store::Own(Postgres::private().await)).await
+    }
+
+    async fn with(store: Store) -> Self {
         let nats = Nats::start().await;
         let bus = connect(&nats).await;
         bus.migrate().await.unwrap();
-        let database = Postgres::shared().database().await;
         let password = |role| RolePassword {
             role,
             password: PASSWORD.to_owned(),
@@ -51,11 +65,13 @@ impl World {
                 password(ledger::Role::Actor),
             ],
         };
-        ledger::migrate(&database.url(), &provision).await.unwrap();
+        ledger::migrate(&admin_url(&store), &provision)
+            .await
+            .unwrap();
         let mut world = Self {
             nats,
             bus,
-            database,
+            store,
             projector: JoinSet::new(),
         };
         let writer = Writer::connect(&world.ledger(ledger::Role::Projector)).unwrap();
@@ -66,9 +82,19 @@ impl World {
         world
     }
 
+    pub(crate) fn postgres(&self) -> &Postgres {
+        match &self.store {
+            Store::Own(postgres) => postgres,
+            Store::Shared(_) => panic!("the cluster is shared"),
+        }
+    }
+
     fn ledger(&self, role: ledger::Role) -> ledger::Config {
         ledger::Config {
-            url: self.database.url_as(role.name(), PASSWORD),
+            url: match &self.store {
+                Store::Own(postgres) => postgres.url(role.name(), PASSWORD, "postgres"),
+                Store::Shared(database) => database.url_as(role.name(), PASSWORD),
+            },
             connections_max: 4,
             acquire_timeout: Duration::from_secs(5),
             application_name: "test".to_owned(),
@@ -103,9 +129,12 @@ impl World {
 
     /// Publishes as `principal` of acme and gives the id under which it is sealed.
     pub(crate) async fn seal(&self, principal: &str, entity_type: &str, body: Value) -> SpanId {
-        let subject = format!("ingest.acme.{principal}.{entity_type}")
-            .parse()
-            .unwrap();
+        let [tenant, principal, entity_type] = ["acme", principal, entity_type];
+        let subject = Subject::ingest(
+            &tenant.parse().unwrap(),
+            &principal.parse().unwrap(),
+            &entity_type.parse().unwrap(),
+        );
         let outgoing = Outgoing {
             body: body.to_string().into(),
             encoding: Encoding::Json,
@@ -158,7 +187,7 @@ impl World {
                 "--command",
                 &statement,
             ])
-            .arg(self.database.url())
+            .arg(admin_url(&self.store))
             .output()
             .unwrap();
         assert!(
@@ -283,6 +312,13 @@ async fn sandbox() -> Sandbox {
         sandbox
     };
     SANDBOX.get_or_init(make).await.clone()
+}
+
+fn admin_url(store: &Store) -> String {
+    match store {
+        Store::Own(postgres) => postgres.superuser_url(),
+        Store::Shared(database) => database.url(),
+    }
 }
 
 fn merge(body: &mut Value, more: Value) {
