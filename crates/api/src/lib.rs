@@ -2,7 +2,7 @@
 //!
 //! This crate alone names axum. It checks what comes in as far as that needs no ledger, hands it to the bus, and reads
 //! the ledger under row-level security. It never writes to the ledger, never decides what is sealed, and trusts nothing
-//! that a body says about who sent it. [`Service`] does for requests on the bus what the API does for HTTP.
+//! that a body says about who sent it. What it does for HTTP, `logline_bus::PublishService` does for requests on the bus.
 //!
 //! Start at [`Api::bind`], then `route.rs` (every call), `access.rs` (what happens to every request), `publish.rs`.
 

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use logline_bus::{Answer, Error, Outgoing, Quarantined, Receipt, ReceiptToken};
 use logline_span::{Code, Encoding, Reader, Refusal, SpanId};
+use tokio::time::Instant;
 
 use self::{
     body::{Entries, Form},
@@ -83,13 +84,14 @@ pub(crate) async fn publish(
             "the bus cannot be reached",
         ));
     }
+    let bytes = body::read(body, form, &state.config).await?;
     let publishing = Publishing {
         state: &state,
         reader: &reader,
         trace: &trace,
         wait,
+        deadline: Instant::now() + Duration::from_millis(state.config.sealed_wait_ms),
     };
-    let bytes = body::read(body, form, &state.config).await?;
     match body::entries(&bytes, form, &state.config) {
         Ok(Entries::One(bytes, encoding)) => publishing.one(bytes, encoding).await,
         Ok(Entries::Many(entries)) => publishing.many(entries, form).await,
@@ -108,6 +110,8 @@ struct Publishing<'a> {
     reader: &'a Reader,
     trace: &'a Trace,
     wait: Wait,
+    /// Until when receipts are waited for: one bound for all entries (API-4).
+    deadline: Instant,
 }
 
 impl Publishing<'_> {
@@ -210,7 +214,7 @@ impl Publishing<'_> {
         let ingest_seq = match self.wait {
             Wait::Received => bus.publish(&subject, outgoing).await,
             Wait::Sealed => {
-                let wait = Duration::from_millis(self.state.config.sealed_wait_ms);
+                let wait = self.deadline.saturating_duration_since(Instant::now());
                 match bus.publish_sealed(&subject, outgoing, wait).await {
                     Ok(Answer::Receipt(receipt)) => return receipt_answer(receipt),
                     Ok(Answer::Pending { seq }) => Ok(seq),
