@@ -44,6 +44,9 @@ impl Intake {
         let ahead = info.delivered.stream_sequence > last;
         if wanted > 0 && (passed || ahead) {
             self.reset(wanted.min(last + 1)).await?;
+        } else if wanted > 0 && self.strikes == 0 {
+            // What a predecessor was given and did not seal would come again, but only after the acknowledgement wait.
+            self.order.delivered(info.delivered.stream_sequence);
         }
         if self.strikes > 0 {
             self.pass_poison(last, info.ack_floor.stream_sequence)

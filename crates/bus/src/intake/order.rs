@@ -71,6 +71,11 @@ impl Order {
         filled
     }
 
+    /// Messages up to a number were delivered to someone: what did not come here is to be fetched.
+    pub(super) fn delivered(&mut self, through: u64) {
+        self.received = self.received.max(through);
+    }
+
     /// Forgets what has not been handed out.
     pub(super) fn forget(&mut self) {
         self.buffer.clear();

@@ -116,6 +116,25 @@ async fn a_call_may_step_back_after_a_failed_batch() {
 }
 
 #[tokio::test]
+async fn what_a_predecessor_was_given_is_brought_without_waiting_for_another_delivery() {
+    let nats = Nats::start().await;
+    let bus = migrated(&nats).await;
+    publish(&bus, 20).await;
+    let mut intake = bus.intake(intake_config()).await.unwrap();
+    deadline(SOON, read(&mut intake, 20, 1)).await;
+    intake.ack_through(5).await.unwrap();
+    intake.release().await.unwrap();
+    let started = Instant::now();
+    let mut intake = bus.intake(intake_config()).await.unwrap();
+    deadline(SOON, intake.claim()).await.unwrap();
+    assert_eq!(
+        deadline(SOON, read(&mut intake, 15, 6)).await,
+        (6..=20).collect::<Vec<_>>()
+    );
+    assert!(started.elapsed() < intake_config().ack_wait);
+}
+
+#[tokio::test]
 async fn what_the_consumer_believes_done_is_brought_when_the_ledger_says_otherwise() {
     let nats = Nats::start().await;
     let bus = migrated(&nats).await;
