@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::world::{Load, Running, World, all_sealed_once, config};
-use logline_projector::Health;
+use logline_projector::{Config, Health};
 
 /// Far more than `take_over`, for a busy machine.
 const SECONDS: Duration = Duration::from_secs(20);
@@ -71,6 +71,41 @@ async fn a_stalled_projector_that_wakes_is_fenced() {
     assert_eq!(*second.health.borrow(), Health::Active);
     second.stop().await;
     stalled.stop().await;
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_projector_was_given_is_sealed_without_another_publish() {
+    let world = World::new().await;
+    // Far longer than this test waits for anything.
+    let ack_wait = Duration::from_secs(600);
+    for round in 1..=5 {
+        for _ in 0..50 {
+            world
+                .publish(
+                    "ingest.acme.alice.activity",
+                    r#"{"who":"alice","this":"door"}"#,
+                )
+                .await;
+        }
+        let config = Config {
+            ack_wait,
+            ..config()
+        };
+        world
+            .projector_on(world.bus.clone(), config)
+            .dies_after(Duration::from_millis(round * 8))
+            .await;
+    }
+    let projector = world.projector_on(
+        world.bus.clone(),
+        Config {
+            ack_wait,
+            ..config()
+        },
+    );
+    world.sealed(250).await;
+    projector.stop().await;
     world.check().await;
 }
 
