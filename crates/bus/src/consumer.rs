@@ -164,7 +164,8 @@ impl Deliveries {
     /// Waits for the next message. A silent consumer is made again. Dropping the future loses nothing.
     ///
     /// An exclusive reader holds its pin by waiting here, so it should always do so: `max_ack_pending` bounds what it is
-    /// given before it has acknowledged.
+    /// given before it has acknowledged. First deliveries come in order; what is delivered again, after a take-over too,
+    /// comes in whatever order it fell due.
     ///
     /// # Errors
     ///
