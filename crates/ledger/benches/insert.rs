@@ -11,7 +11,7 @@ use logline_ledger::{
 };
 use logline_span::{Head, Json, Seq, Span, SpanId, Timestamp, TraceId, Visibility};
 use logline_testkit::Postgres;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 const BATCH: u64 = 1000;
@@ -109,9 +109,7 @@ fn report(rows: u64, ours: Duration, limit: Duration) {
 
 async fn database(server: &Postgres, name: &str) -> Result<String> {
     let mut admin = PgConnection::connect(&server.superuser_url()).await?;
-    admin
-        .execute(AssertSqlSafe(format!("create database {name}")))
-        .await?;
+    admin.execute(&*format!("create database {name}")).await?;
     let url = server.superuser_url_of(name);
     let provision = Provision {
         log_name: "bench".to_owned(),

@@ -1,10 +1,8 @@
 //! Brings a database to the schema of this release and its roles to what the configuration says.
 
-use std::borrow::Cow;
-
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use crate::{Error, IdentityKey};
 
@@ -107,7 +105,6 @@ const GROUND: &str = include_str!("../../../migrations/ground.sql");
 /// The numbered migrations. Their own lock would be an advisory one, which any login could take: ours is a table's.
 static MIGRATOR: Migrator = Migrator {
     locking: false,
-    table_name: Cow::Borrowed("ledger.migration"),
     ..sqlx::migrate!("../../migrations")
 };
 
@@ -131,14 +128,16 @@ pub async fn migrate(admin_url: &str, provision: &Provision) -> Result<Migrated,
     shared(&mut conn, GROUND).await?;
 
     let mut transaction = conn.begin().await?;
-    sqlx::raw_sql(
-        "set local role logline_owner; lock table ledger.migrating in access exclusive mode",
-    )
-    .execute(&mut *transaction)
-    .await?;
+    // The path says where the migrator keeps its own table; the migrations name their schemas.
+    transaction
+        .execute(
+            "set local role logline_owner; set local search_path = ledger;
+             lock table migrating in access exclusive mode",
+        )
+        .await?;
     let before = applied(&mut transaction).await?;
     MIGRATOR
-        .run_direct(None, &mut *transaction, false)
+        .run_direct(&mut *transaction)
         .await
         .map_err(|error| MigrateError::Schema(Box::new(error)))?;
     let mut versions = applied(&mut transaction).await?;
@@ -161,13 +160,14 @@ pub async fn migrate(admin_url: &str, provision: &Provision) -> Result<Migrated,
 }
 
 async fn applied(conn: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
-    let exists: bool = sqlx::query_scalar("select to_regclass('ledger.migration') is not null")
-        .fetch_one(&mut *conn)
-        .await?;
+    let exists: bool =
+        sqlx::query_scalar("select to_regclass('ledger._sqlx_migrations') is not null")
+            .fetch_one(&mut *conn)
+            .await?;
     if !exists {
         return Ok(Vec::new());
     }
-    sqlx::query_scalar("select version from ledger.migration order by version")
+    sqlx::query_scalar("select version from ledger._sqlx_migrations order by version")
         .fetch_all(conn)
         .await
 }
@@ -205,10 +205,7 @@ pub(crate) async fn shared(conn: &mut PgConnection, statements: &str) -> Result<
     let mut left = ATTEMPTS;
     loop {
         // Our own script, or a statement that Postgres itself has quoted.
-        match sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
-            .execute(&mut *conn)
-            .await
-        {
+        match conn.execute(statements).await {
             Err(error) if left > 0 && is_race(&error) => left -= 1,
             outcome => return outcome.map(|_| ()),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use logline_span::{Head, Sealed, Seq, SpanId, TenantId};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
-use sqlx::{Connection as _, Row as _};
+use sqlx::{Connection as _, Executor as _, Row as _};
 use tokio::sync::Mutex;
 
 use crate::connection::{self, Config};
@@ -99,7 +99,7 @@ impl Writer {
         match batch::commit(&mut conn, batch, &encoded).await {
             Err(error @ CommitError::Unavailable(_)) => Err(error),
             outcome => {
-                if outcome.is_ok() || sqlx::raw_sql("rollback").execute(&mut conn).await.is_ok() {
+                if outcome.is_ok() || conn.execute("rollback").await.is_ok() {
                     *owned = Some(conn);
                 }
                 outcome

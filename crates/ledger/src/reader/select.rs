@@ -23,7 +23,7 @@ pub(super) fn by_id(
     id: SpanId,
     seq: Option<Seq>,
     as_of: AsOf,
-) -> QueryBuilder<Postgres> {
+) -> QueryBuilder<'static, Postgres> {
     let mut sql = QueryBuilder::new(SELECT);
     sql.push("r.id = ").push_bind(*id.as_uuid());
     match place {
@@ -49,7 +49,7 @@ pub(super) fn timeline(
     query: &Query,
     own: Option<&TenantId>,
     limit: u32,
-) -> QueryBuilder<Postgres> {
+) -> QueryBuilder<'static, Postgres> {
     let fetched = i64::from(limit) + 1;
     let own = own.filter(|own| query.tenant_id.as_ref().is_none_or(|wanted| wanted == *own));
     let public = query.tenant_id.is_none() || own.is_none();
@@ -106,7 +106,7 @@ fn bound(query: &Query) -> Option<Timestamp> {
     [as_of, cursor].into_iter().flatten().min()
 }
 
-fn conditions(sql: &mut QueryBuilder<Postgres>, query: &Query) {
+fn conditions(sql: &mut QueryBuilder<'static, Postgres>, query: &Query) {
     sql.push(" and not r.is_deleted");
     latest(sql, query.as_of);
     let texts = [
@@ -167,7 +167,7 @@ fn conditions(sql: &mut QueryBuilder<Postgres>, query: &Query) {
 }
 
 /// Holds for the version that was the latest as of then.
-fn latest(sql: &mut QueryBuilder<Postgres>, as_of: AsOf) {
+fn latest(sql: &mut QueryBuilder<'static, Postgres>, as_of: AsOf) {
     sql.push(" and (r.superseded_at is null");
     if let AsOf::At(at) = as_of {
         sql.push(" or r.superseded_at > ").push_bind(bind_time(at));

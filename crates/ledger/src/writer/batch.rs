@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use logline_span::{Hash, Position, Principal, Refusal, Sealed, TenantId, Timestamp};
+use sqlx::Executor as _;
 use sqlx::postgres::PgConnection;
 
 use super::{to_i32, to_i64};
@@ -192,7 +193,7 @@ pub(super) async fn commit(
     batch: &Batch,
     encoded: &Encoded,
 ) -> Result<(), CommitError> {
-    sqlx::raw_sql("begin").execute(&mut *conn).await?;
+    conn.execute("begin").await?;
     let moved = sqlx::query(
         "update ledger.shard set ingest_seq = $4, ingest_digest = $5, timeline_seq = timeline_seq + $7,
              sealed_through = greatest(sealed_through, $8)
@@ -220,7 +221,7 @@ pub(super) async fn commit(
             .execute(&mut *conn)
             .await?;
     }
-    sqlx::raw_sql("commit").execute(conn).await?;
+    conn.execute("commit").await?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod identity;
 mod lookups;
 mod migration;
 mod reading;
+mod sending;
 mod support;
 mod verifying;
 mod writing;

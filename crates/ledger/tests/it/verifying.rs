@@ -3,7 +3,7 @@ use logline_span::{SigningKey, Span};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use crate::support::{Ledger, json, span, tenant, with};
 
@@ -43,7 +43,7 @@ async fn tamper(admin: &mut PgConnection, change: &str) -> u64 {
          {change};
          alter table ledger.span enable always trigger ur_no_update"
     );
-    sqlx::raw_sql(AssertSqlSafe(sql))
+    sqlx::raw_sql(&sql)
         .execute(admin)
         .await
         .unwrap()
@@ -159,9 +159,9 @@ async fn any_changed_column_is_found_in_its_row_and_nothing_else() {
     for (column, change, part) in CHANGES {
         let row = (1..20_i64).new_tree(&mut runner).unwrap().current();
         let place = format!("tenant_id = 'acme' and position = {row}");
-        sqlx::raw_sql(AssertSqlSafe(format!(
-            "create table public.kept as select * from ledger.span where {place}"
-        )))
+        sqlx::raw_sql(
+            &(format!("create table public.kept as select * from ledger.span where {place}")),
+        )
         .execute(&mut admin)
         .await
         .unwrap();
@@ -206,7 +206,7 @@ async fn try_tamper(admin: &mut PgConnection, change: &str) -> Result<(), String
          {change};
          alter table ledger.span enable always trigger ur_no_update; commit"
     );
-    let outcome = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *admin).await;
+    let outcome = sqlx::raw_sql(&sql).execute(&mut *admin).await;
     if let Err(error) = outcome {
         sqlx::raw_sql("rollback").execute(admin).await.unwrap();
         return Err(error.to_string());
@@ -245,12 +245,11 @@ async fn any_flipped_bit_of_text_or_bytes_is_found() {
             .unwrap()
             .current();
         let place = format!("tenant_id = 'acme' and position = {row}");
-        let before: String = sqlx::query_scalar(AssertSqlSafe(format!(
-            "select {column} from ledger.span where {place}"
-        )))
-        .fetch_one(&mut admin)
-        .await
-        .unwrap();
+        let before: String =
+            sqlx::query_scalar(&(format!("select {column} from ledger.span where {place}")))
+                .fetch_one(&mut admin)
+                .await
+                .unwrap();
         tamper(&mut admin, &format!("update ledger.span set {column} = overlay({column} placing '{letter}' from 1) where {place}")).await;
         let report = verify(&ledger).await;
         assert_eq!(found(&report), [("acme", row, Part::Content)], "{column}");
