@@ -32,9 +32,9 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Tenants whose chain's end is kept in memory, some 200 bytes each.
 const TENANTS_CACHED_MAX: usize = 10_000;
 /// Messages that one actor may hold.
-const IN_FLIGHT_MAX: usize = 256;
-/// A request that was delivered so often has ended its worker each time.
-const DELIVERIES_MAX: u64 = 5;
+const IN_FLIGHT_MAX: usize = 1024;
+/// A request that was delivered so often ends its worker each time; one that merely waited through restarts stays far below.
+const DELIVERIES_MAX: u64 = 50;
 /// A role that crashes more often within the window stops, and readiness says so (EXE-5).
 const CRASHES_MAX: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
@@ -66,7 +66,8 @@ pub(crate) fn telemetry(settings: &Settings) -> Result<logline_telemetry::Guard>
     let config = logline_telemetry::Config {
         service: "logline".to_owned(),
         log_filter: if settings.log.filter.is_empty() {
-            "info".to_owned()
+            // The actor library keeps one trace span open for the life of an actor.
+            "info,ractor=warn".to_owned()
         } else {
             settings.log.filter.clone()
         },

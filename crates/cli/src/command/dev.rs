@@ -37,7 +37,7 @@ pub(crate) struct Dev {
     #[arg(long, default_value_t = 4222)]
     nats_port: u16,
     /// Port of Postgres; 0 takes any free one.
-    #[arg(long, default_value_t = 54320)]
+    #[arg(long, default_value_t = 15432)]
     pg_port: u16,
     /// Publish a worked example and show its spans as they are sealed.
     #[arg(long)]

@@ -351,7 +351,9 @@ impl Visit {
 
     async fn refused(&self, bus: &Bus) -> Result<()> {
         let mut unknown = probe();
-        unknown["no_such_field"] = json!(1);
+        if let Some(fields) = unknown.as_object_mut() {
+            fields.insert("no_such_field".to_owned(), json!(1));
+        }
         match self.request(bus, unknown).await? {
             Receipt::Sealed { .. } => bail!("a span with an unknown field was sealed"),
             Receipt::Refused(refusal) => {

@@ -41,6 +41,7 @@ fn a_span_goes_the_whole_way_and_survives_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     let stack = Stack::start(here);
+    println!("ready on a fresh directory after {:?}", stack.ready_after);
 
     let receipt = nats_request(
         &stack,
@@ -132,6 +133,7 @@ fn a_span_goes_the_whole_way_and_survives_a_restart() {
 
     stack.stop();
     let stack = Stack::start(here);
+    println!("ready on an old directory after {:?}", stack.ready_after);
     let verified: Value = serde_json::from_str(&answer(here, &["verify"])).unwrap();
     assert_eq!(
         (&verified["ok"], &verified["failures"]),

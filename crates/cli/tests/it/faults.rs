@@ -4,8 +4,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
-    process::{Child, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,12 +13,15 @@ use std::{
 
 use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Subject};
 use logline_span::{Encoding, Sealed, SpanId};
-use logline_testkit::{Nats, Postgres, deadline};
+use logline_testkit::deadline;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::process::{answer, logline, run};
+use crate::{
+    process::run,
+    system::{Part, System},
+};
 
 /// Kills in the suite; the long run has more.
 const KILLS: u64 = 6;
@@ -35,67 +36,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Recovery from any kill takes far less.
 const RECOVERY_MAX: Duration = Duration::from_secs(120);
 
-/// A part that can be killed and started again.
-struct Part {
-    roles: &'static str,
-    child: Child,
-}
-
-impl Part {
-    fn start(directory: &Path, roles: &'static str) -> Self {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(directory.join(format!("{roles}.log")))
-            .unwrap();
-        let child = logline()
-            .args(["serve", "--roles", roles, "--config", "logline.toml"])
-            .current_dir(directory)
-            .env("LOGLINE_SANDBOX_CACHE_DIR", directory.join("cache"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { roles, child }
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// What the publishers were promised.
 #[derive(Default)]
 struct Promised {
     receipts: HashMap<SpanId, u64>,
     functions: HashSet<SpanId>,
-}
-
-fn configuration(postgres: &Postgres, nats: &Nats) -> String {
-    let url = |role: &str| postgres.url(role, "password", "postgres");
-    format!(
-        "[bus]\nurl = \"{}\"\ndevelopment = true\n[log]\nformat = \"text\"\n[keys]\nsigning_key_hex = \"{}\"\n[ledger]\nlog_name = \"faults\"\n\
-         admin_url = \"{}\"\nprojector_url = \"{}\"\nreader_url = \"{}\"\nactor_url = \"{}\"\nverifier_url = \"{}\"\n\
-         projector_password = \"password\"\nreader_password = \"password\"\nactor_password = \"password\"\nverifier_password = \"password\"\n\
-         identity_key_hex = \"{}\"\n",
-        nats.url(),
-        "7".repeat(64),
-        postgres.superuser_url(),
-        url("logline_projector"),
-        url("logline_reader"),
-        url("logline_actor"),
-        url("logline_verifier"),
-        "5".repeat(64),
-    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,24 +54,13 @@ async fn random_kills_lose_nothing_and_double_nothing() {
         number("LOGLINE_FAULTS_RUNS", KILLS),
         number("LOGLINE_FAULTS_SEED", 1),
     );
-    let directory = tempfile::tempdir().unwrap();
-    let (postgres, nats) = tokio::join!(Postgres::private(), Nats::private());
-    std::fs::write(
-        directory.path().join("logline.toml"),
-        configuration(&postgres, &nats),
-    )
-    .unwrap();
-    answer(directory.path(), &["migrate", "--config", "logline.toml"]);
-    let bus = Bus::connect(&logline_bus::Config {
-        url: nats.url(),
-        connection_name: "faults".to_owned(),
-        replicas: 1,
-        ingest_bytes_max: 1 << 30,
-        user_password: None,
-        open_inboxes: true,
-    })
-    .await
-    .unwrap();
+    let system = System::start().await;
+    let System {
+        directory,
+        postgres,
+        nats,
+        bus,
+    } = &system;
     let mut parts = [
         Part::start(directory.path(), "projector"),
         Part::start(directory.path(), "observer,worker"),
@@ -177,7 +111,7 @@ async fn random_kills_lose_nothing_and_double_nothing() {
         promised.receipts.extend(one.receipts);
         promised.functions.extend(one.functions);
     }
-    let timeline = deadline(RECOVERY_MAX, read_timeline(&bus, &promised)).await;
+    let timeline = deadline(RECOVERY_MAX, read_timeline(bus, &promised)).await;
     check(&promised, &timeline);
 
     let verified = run(directory.path(), &["verify", "--config", "logline.toml"]);

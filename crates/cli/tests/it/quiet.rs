@@ -8,6 +8,8 @@ use std::{
 
 use crate::process::Stack;
 
+/// An idle session of Postgres reports what it did before up to so much later.
+const SETTLED: Duration = Duration::from_secs(11);
 /// How long the system is watched.
 const WATCHED: Duration = Duration::from_secs(10);
 /// Transactions of Postgres in that time at most, its own housekeeping included.
@@ -21,6 +23,7 @@ const UNSHARED_BYTES_MAX: u64 = 150 << 20;
 async fn an_idle_system_is_quiet_and_small() {
     let directory = tempfile::tempdir().unwrap();
     let stack = Stack::start(directory.path());
+    tokio::time::sleep(SETTLED).await;
     let listener = Listener::start(&stack);
     let before = transactions(&stack);
     tokio::time::sleep(WATCHED).await;

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use logline_bus::Subject;
 use serde_json::{Value, json};
 
 use crate::{
@@ -67,10 +68,12 @@ fn publish_by_nats(addresses: &Addresses) -> Result<String> {
             logline_stack::SETUP_COMMAND
         )
     })?;
-    let subject = format!(
-        "logline.publish.{}.{}.activity",
-        addresses.tenant, addresses.principal
-    );
+    let subject = Subject::Publish {
+        tenant: addresses.tenant.parse()?,
+        principal: addresses.principal.parse()?,
+        entity_type: "activity".parse()?,
+    }
+    .to_string();
     let body = r#"{"who":"me","did":"opened","this":"door"}"#;
     output::line(&format!(
         "   nats --server {} request {subject} '{body}'",

@@ -1,0 +1,116 @@
+//! Given servers and parts in processes of their own, each of which a test can end and start again.
+
+use std::{
+    path::Path,
+    process::{Child, Stdio},
+};
+
+use logline_bus::{Bus, Outgoing};
+use logline_span::Encoding;
+use logline_testkit::{Nats, Postgres};
+
+use crate::process::{answer, logline};
+
+/// Migrated servers, and a connection to the bus.
+pub(crate) struct System {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) postgres: Postgres,
+    pub(crate) nats: Nats,
+    pub(crate) bus: Bus,
+}
+
+impl System {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (postgres, nats) = tokio::join!(Postgres::private(), Nats::private());
+        std::fs::write(
+            directory.path().join("logline.toml"),
+            configuration(&postgres, &nats),
+        )
+        .unwrap();
+        answer(directory.path(), &["migrate", "--config", "logline.toml"]);
+        let bus = Bus::connect(&logline_bus::Config {
+            url: nats.url(),
+            connection_name: "test".to_owned(),
+            replicas: 1,
+            ingest_bytes_max: 1 << 30,
+            user_password: None,
+            open_inboxes: true,
+        })
+        .await
+        .unwrap();
+        Self {
+            directory,
+            postgres,
+            nats,
+            bus,
+        }
+    }
+}
+
+/// A part that can be killed and started again.
+pub(crate) struct Part {
+    pub(crate) roles: &'static str,
+    child: Child,
+}
+
+impl Part {
+    pub(crate) fn start(directory: &Path, roles: &'static str) -> Self {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(directory.join(format!("{roles}.log")))
+            .unwrap();
+        let child = logline()
+            .args(["serve", "--roles", roles, "--config", "logline.toml"])
+            .current_dir(directory)
+            .env("LOGLINE_SANDBOX_CACHE_DIR", directory.join("cache"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { roles, child }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A span as it is published, in JSON.
+pub(crate) fn outgoing(body: &str) -> Outgoing {
+    Outgoing {
+        body: body.to_owned().into(),
+        encoding: Encoding::Json,
+        traceparent: None,
+        receipt: None,
+        depth: None,
+    }
+}
+
+fn configuration(postgres: &Postgres, nats: &Nats) -> String {
+    let url = |role: &str| postgres.url(role, "password", "postgres");
+    format!(
+        "[bus]\nurl = \"{}\"\ndevelopment = true\n[log]\nformat = \"text\"\n[keys]\nsigning_key_hex = \"{}\"\n[ledger]\nlog_name = \"faults\"\n\
+         admin_url = \"{}\"\nprojector_url = \"{}\"\nreader_url = \"{}\"\nactor_url = \"{}\"\nverifier_url = \"{}\"\n\
+         projector_password = \"password\"\nreader_password = \"password\"\nactor_password = \"password\"\nverifier_password = \"password\"\n\
+         identity_key_hex = \"{}\"\n",
+        nats.url(),
+        "7".repeat(64),
+        postgres.superuser_url(),
+        url("logline_projector"),
+        url("logline_reader"),
+        url("logline_actor"),
+        url("logline_verifier"),
+        "5".repeat(64),
+    )
+}
