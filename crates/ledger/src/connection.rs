@@ -7,6 +7,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::Error;
+use crate::error::is_dead;
 
 /// Where Postgres is and how much of it a part may use.
 #[derive(Clone)]
@@ -46,12 +47,22 @@ impl Config {
                 ("enable_seqscan", "off"),
                 ("enable_bitmapscan", "off"),
                 ("jit", "off"),
+                // A receipt promises what the disk has.
+                ("synchronous_commit", "on"),
             ])
             .disable_statement_logging())
     }
 
     /// A pool that sends nothing of its own: no test before use, no reaper.
     pub(crate) fn pool(&self) -> Result<PgPool, Error> {
+        self.pool_with([])
+    }
+
+    /// The same, with settings for its sessions.
+    pub(crate) fn pool_with<const N: usize>(
+        &self,
+        settings: [(&str, &str); N],
+    ) -> Result<PgPool, Error> {
         Ok(PgPoolOptions::new()
             .max_connections(self.connections_max)
             .min_connections(0)
@@ -59,12 +70,12 @@ impl Config {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_lazy_with(self.options()?))
+            .connect_lazy_with(self.options()?.options(settings)))
     }
 }
 
-/// Runs a read again while it fails for a lost connection, as often as the pool may hold connections that died with a server:
-/// nothing tests them before use.
+/// Runs a read again while its connection turns out to be dead, as often as the pool may hold connections that died with
+/// a server: nothing tests them before use.
 pub(crate) async fn again<T, F, R>(pool: &PgPool, mut read: F) -> Result<T, Error>
 where
     F: FnMut() -> R,
@@ -73,11 +84,7 @@ where
     let mut stale = pool.num_idle();
     loop {
         match read().await {
-            Err(Error::Unavailable(error))
-                if stale > 0 && !matches!(error, sqlx::Error::PoolTimedOut) =>
-            {
-                stale -= 1
-            }
+            Err(Error::Unavailable(error)) if stale > 0 && is_dead(&error) => stale -= 1,
             outcome => return outcome,
         }
     }

@@ -124,22 +124,27 @@ impl From<sqlx::Error> for CommitError {
 
 /// Whether the connection or the server is gone, full or restarting, as opposed to a statement that it refused.
 pub(crate) fn is_loss(error: &sqlx::Error) -> bool {
-    let gone = matches!(
+    // Out of resources, operator intervention such as a shutdown or a time-out, serialisation and deadlock, system error such
+    // as a full disk: all pass.
+    is_dead(error)
+        || matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+        || has_class(error, &["53", "57", "40", "58"])
+}
+
+/// Whether this connection will never answer again, while another one may.
+pub(crate) fn is_dead(error: &sqlx::Error) -> bool {
+    matches!(
         error,
         sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
-    );
-    gone || error.as_database_error().is_some_and(|error| {
-        error.code().is_some_and(|code| {
-            // Connection exception, out of resources, operator intervention (shutdown, starting up, terminated), serialisation and
-            // deadlock, system error such as a full disk: all pass.
-            ["08", "53", "57", "40", "58"]
-                .iter()
-                .any(|class| code.starts_with(class))
-        })
-    })
+    ) || has_class(error, &["08", "57P"])
+}
+
+fn has_class(error: &sqlx::Error, classes: &[&str]) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
 }

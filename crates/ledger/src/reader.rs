@@ -14,6 +14,9 @@ use crate::{Error, IdentityKey, StoredOutcome, row};
 
 mod select;
 
+/// A read that nobody waits for any longer (API-5) ends on the server too.
+const STATEMENT_TIMEOUT_MS: &str = "30000";
+
 /// The API's handle (role `logline_reader`). Clones share it.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -28,7 +31,7 @@ impl Reader {
     /// [`Error::Url`] where the address cannot be read.
     pub fn connect(config: &Config, key: IdentityKey) -> Result<Self, Error> {
         Ok(Self {
-            pool: config.pool()?,
+            pool: config.pool_with([("statement_timeout", STATEMENT_TIMEOUT_MS)])?,
             key: Arc::new(key),
         })
     }

@@ -1,4 +1,4 @@
-use logline_ledger::{AsOf, Query, Role};
+use logline_ledger::{AsOf, ClientLogin, Error, Query, Role, bind_login};
 use logline_span::{Span, Visibility};
 use sqlx::{Connection as _, PgConnection};
 
@@ -186,31 +186,35 @@ async fn a_client_login_is_the_person_it_is_bound_to_or_nobody() {
     let ledger = Ledger::fresh().await;
     ledger.sealer().await.seal(population()).await;
     let mut admin = ledger.admin().await;
-    let name = format!("client_of_{}", ledger.database.name());
-    let sql = format!(
-        "create role {name} login password 'x' in role logline_client;
-         insert into app.login (login, tenant_id, principal) values ('{name}', 'acme', 'bob')"
-    );
-    sqlx::raw_sql(&sql).execute(&mut admin).await.unwrap();
-    let mut login = PgConnection::connect(&ledger.database.url_as(&name, "x"))
-        .await
-        .unwrap();
+    let mut client = ClientLogin {
+        name: format!("client of {}", ledger.database.name()),
+        password: "a 'secret'".to_owned(),
+        reader: person("acme", "alice"),
+    };
+    for principal in ["alice", "bob"] {
+        client.reader = person("acme", principal);
+        bind_login(&ledger.database.url(), &client).await.unwrap();
+    }
+    let url = ledger
+        .database
+        .url_as(&client.name.replace(' ', "%20"), "a%20%27secret%27");
+    let mut login = PgConnection::connect(&url).await.unwrap();
     let rows = "select count(*) from ledger.visible_timeline";
 
-    let anonymous: i64 = sqlx::query_scalar(rows)
-        .fetch_one(&mut login)
-        .await
-        .unwrap();
-    assert_eq!(anonymous, 4);
-    sqlx::raw_sql("set app.user_id = 'bob'; set app.tenant_id = 'acme'")
-        .execute(&mut login)
-        .await
-        .unwrap();
     let own: i64 = sqlx::query_scalar(rows)
         .fetch_one(&mut login)
         .await
         .unwrap();
-    assert_eq!(own, 7);
+    assert_eq!(own, 7, "a session starts as its person");
+    for (user, tenant, count) in [("", "", 4), ("bob", "acme", 7)] {
+        let sql = format!("set app.user_id = '{user}'; set app.tenant_id = '{tenant}'");
+        sqlx::raw_sql(&sql).execute(&mut login).await.unwrap();
+        let seen: i64 = sqlx::query_scalar(rows)
+            .fetch_one(&mut login)
+            .await
+            .unwrap();
+        assert_eq!(seen, count, "{user}/{tenant}");
+    }
     for (user, tenant) in [("alice", "acme"), ("bob", "other"), ("bob", "")] {
         let sql = format!("set app.user_id = '{user}'; set app.tenant_id = '{tenant}'; {rows}");
         let outcome = sqlx::raw_sql(&sql).execute(&mut login).await;
@@ -221,6 +225,20 @@ async fn a_client_login_is_the_person_it_is_bound_to_or_nobody() {
         .await;
     assert_eq!(state(table), "42501");
     login.close().await.unwrap();
-    let sql = format!("drop role {name}");
+    let sql = format!("drop role \"{}\"", client.name);
     sqlx::raw_sql(&sql).execute(&mut admin).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_login_never_takes_over_another_role() {
+    let ledger = Ledger::fresh().await;
+    for name in ["postgres", "logline_owner", "logline_projector"] {
+        let client = ClientLogin {
+            name: name.to_owned(),
+            password: "x".to_owned(),
+            reader: person("acme", "alice"),
+        };
+        let refused = bind_login(&ledger.database.url(), &client).await;
+        assert!(matches!(refused, Err(Error::NotAClient)), "{refused:?}");
+    }
 }
