@@ -4,7 +4,7 @@
 //! row-level security, and recomputes the chain from the stored columns. It never decides what is sealed, never
 //! listens, polls or pings: an idle process sends Postgres nothing.
 //!
-//! Start reading at `migrations/`, then [`Writer::commit`], [`Reader::timeline`], [`Verifier::verify`].
+//! Start reading at `migrations/`, then [`Writer::commit`], [`ReaderSession::timeline`], [`Verifier::verify`].
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod actors;
