@@ -21,3 +21,4 @@ mod outage;
 mod process;
 mod quiet;
 mod system;
+mod traces;

@@ -56,6 +56,11 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts one in `directory`, on free ports.
     pub(crate) fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[])
+    }
+
+    /// Starts one with more in its environment.
+    pub(crate) fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
         let started = Instant::now();
         let mut child = logline()
             .args([
@@ -70,6 +75,7 @@ impl Stack {
                 "json",
             ])
             .current_dir(directory)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
