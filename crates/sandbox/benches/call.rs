@@ -100,11 +100,11 @@ impl Reused {
         }
         let mut reused = Self::of(store, &instance, block, lengths)?;
         reused.prepare()?;
-        let load = instance.get_typed_func::<(), i32>(&mut reused.store, "load")?;
-        ensure!(
-            load.call(&mut reused.store, ())? == 0,
-            "the function does not load"
-        );
+        for step in ["compile", "load"] {
+            let step = instance.get_typed_func::<(), i32>(&mut reused.store, step)?;
+            let status = step.call(&mut reused.store, ())?;
+            ensure!(status == 0, "the function does not load: {status}");
+        }
         Ok(reused)
     }
 

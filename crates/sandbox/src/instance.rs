@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use logline_span::Json;
+use logline_span::{Json, Timestamp};
 use wasmtime::{
-    Caller, Engine, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter, Store,
-    Trap, UpdateDeadline, WasmParams, WasmResults,
+    Caller, Engine, Instance, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter,
+    Store, Trap, UpdateDeadline, WasmParams, WasmResults,
     error::{Context, Result, bail, format_err},
 };
 
 use crate::{
     deadline::Deadlines,
+    delta::{Delta, Deltas},
     run::{Failure, FailureCode, Language, Limits, Outcome, Run},
 };
 
@@ -21,6 +22,9 @@ const MESSAGE_BYTES_MAX: usize = 2 << 10;
 const STACK_TEXT_BYTES_MAX: usize = 4 << 10;
 /// Stands for no deadline at all, where a caller gives a duration beyond what the clock can express.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const WASM_PAGE_BYTES: u64 = 64 << 10;
+/// The engine's status where all went well.
+const DONE: i32 = 0;
 /// The engine's status for a source that does not parse.
 const SYNTAX: i32 = 2;
 const LOG_CUT: &str = "[log cut here: the limit is reached]";
@@ -30,9 +34,11 @@ pub(crate) struct Guest {
     pre: InstancePre<State>,
     memory: ModuleExport,
     prepare: ModuleExport,
+    compile: ModuleExport,
     load: ModuleExport,
     call: ModuleExport,
     memory_bytes_max: usize,
+    deltas: Deltas,
 }
 
 /// What the host knows of a run under way.
@@ -66,9 +72,11 @@ impl Guest {
             pre: linker.instantiate_pre(module)?,
             memory: export("memory")?,
             prepare: export("prepare")?,
+            compile: export("compile")?,
             load: export("load")?,
             call: export("call")?,
             memory_bytes_max,
+            deltas: Deltas::default(),
         })
     }
 
@@ -118,42 +126,92 @@ impl Guest {
         let memory = instance
             .get_module_export(&mut *store, &self.memory)
             .and_then(wasmtime::Extern::into_memory);
-        store.data_mut().memory = memory;
+        let memory = memory.context("the engine has no memory")?;
+        store.data_mut().memory = Some(memory);
 
-        let texts = [
-            &run.code,
-            run.input.as_str(),
-            run.span.as_str(),
-            &run.user,
-            &run.tenant,
-        ];
+        let mut status = self.compile(store, &instance, memory, &run.code)?;
+        if status == DONE {
+            let texts = [
+                "",
+                run.input.as_str(),
+                run.span.as_str(),
+                &run.user,
+                &run.tenant,
+            ];
+            self.prepare(store, &instance, memory, (run.now, run.seed), texts)?;
+            status = self
+                .function(store, &instance, &self.load)?
+                .call(&mut *store, ())?;
+        }
+        if status == DONE {
+            status = self
+                .function(store, &instance, &self.call)?
+                .call(&mut *store, ())?;
+        }
+        Ok(status)
+    }
+
+    /// Leaves the instance with the source compiled, by compiling it or by what that left behind before.
+    fn compile(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        memory: Memory,
+        code: &str,
+    ) -> Result<i32> {
+        let source = blake3::hash(code.as_bytes());
+        if let Some(delta) = self.deltas.get(&source) {
+            let missing = delta.memory_bytes.saturating_sub(memory.data_size(&*store));
+            if missing > 0 {
+                memory.grow(&mut *store, missing as u64 / WASM_PAGE_BYTES)?;
+            }
+            return if delta.apply(memory.data_mut(&mut *store)) {
+                Ok(DONE)
+            } else {
+                bail!("the delta does not fit")
+            };
+        }
+        let fresh = memory.data(&*store).to_vec();
+        let nothing = (Timestamp::from_micros(0), [0; 32]);
+        self.prepare(store, instance, memory, nothing, [code, "", "", "", ""])?;
+        let status = self
+            .function(store, instance, &self.compile)?
+            .call(&mut *store, ())?;
+        if status == DONE {
+            self.deltas
+                .keep(source, Delta::between(&fresh, memory.data(&*store)));
+        }
+        Ok(status)
+    }
+
+    fn prepare(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        memory: Memory,
+        (now, seed): (Timestamp, [u8; 32]),
+        texts: [&str; 5],
+    ) -> Result<()> {
         let [code, input, span, user, tenant] = texts.map(|text| u32::try_from(text.len()));
-        let output_max = u32::try_from(run.limits.output_bytes).unwrap_or(u32::MAX);
-        let prepare = self.function(store, &instance, &self.prepare)?;
+        let output_max = u32::try_from(store.data().limits.output_bytes).unwrap_or(u32::MAX);
+        let prepare = self.function(store, instance, &self.prepare)?;
         let at: u32 = prepare.call(
             &mut *store,
             (code?, input?, span?, user?, tenant?, output_max),
         )?;
-        let block = memory.and_then(|memory| memory.data_mut(&mut *store).get_mut(at as usize..));
+        let block = memory.data_mut(&mut *store).get_mut(at as usize..);
         write(
             block.context("the engine gives a place outside its memory")?,
-            run,
+            now,
+            seed,
             texts,
-        )?;
-
-        let load = self.function(store, &instance, &self.load)?;
-        let status = load.call(&mut *store, ())?;
-        if status != 0 {
-            return Ok(status);
-        }
-        self.function(store, &instance, &self.call)?
-            .call(&mut *store, ())
+        )
     }
 
     fn function<P: WasmParams, R: WasmResults>(
         &self,
         store: &mut Store<State>,
-        instance: &wasmtime::Instance,
+        instance: &Instance,
         export: &ModuleExport,
     ) -> Result<wasmtime::TypedFunc<P, R>> {
         let export = instance
@@ -166,10 +224,10 @@ impl Guest {
 }
 
 /// The block that the engine's `prepare` describes.
-fn write(block: &mut [u8], run: &Run, texts: [&str; 5]) -> Result<()> {
+fn write(block: &mut [u8], now: Timestamp, seed: [u8; 32], texts: [&str; 5]) -> Result<()> {
     let mut rest = block;
-    let clock = run.now.as_micros().to_le_bytes();
-    let pieces = [&clock[..], &run.seed]
+    let clock = now.as_micros().to_le_bytes();
+    let pieces = [&clock[..], &seed]
         .into_iter()
         .chain(texts.iter().flat_map(|text| [text.as_bytes(), b"\0"]));
     for piece in pieces {
@@ -319,8 +377,8 @@ impl State {
             self.logs.push(LOG_CUT.to_owned());
         }
         let code = match ended {
-            Ok(0) if self.output_too_large => FailureCode::OutputTooLarge,
-            Ok(0) => match Json::parse(self.output.as_deref().unwrap_or_default()) {
+            Ok(DONE) if self.output_too_large => FailureCode::OutputTooLarge,
+            Ok(DONE) => match Json::parse(self.output.as_deref().unwrap_or_default()) {
                 Ok(json) => return (Ok(json), self.logs),
                 Err(refusal) => {
                     self.message = Some(format!("the returned value cannot be kept: {refusal}"));

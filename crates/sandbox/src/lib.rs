@@ -15,6 +15,7 @@ mod instance;
 
 mod cache;
 mod deadline;
+mod delta;
 
 pub use run::{Failure, FailureCode, Language, Limits, Outcome, Run};
 pub use sandbox::{Config, Error, Sandbox};

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use rquickjs::{
-    Context, Ctx, Error, Exception, Function, Module, Object, Persistent, Promise, Result, Runtime,
-    Value,
+    Context, Ctx, Error, Exception, Function, JsLifetime, Module, Object, Persistent, Promise,
+    Result, Runtime, Value,
     loader::{ImportAttributes, Loader, Resolver},
     module::{Declared, Evaluated},
     promise::PromiseState,
@@ -17,6 +17,9 @@ use crate::{
 
 /// The host keeps 4 times as much stack for the engine, which recurses natively.
 const STACK_BYTES: usize = 256 << 10;
+/// Reference counting frees nearly everything at once; most runs end before cycles are worth looking for.
+const GC_THRESHOLD_BYTES: usize = 4 << 20;
+const WARM: &[u8] = include_bytes!("warm.js");
 const MODULE: &str = "function.js";
 const PRELUDE: &str = "logline-prelude.js";
 /// The name under which `main` is exported whether or not the source exports it.
@@ -41,19 +44,28 @@ struct Failed<'js>(Status, Option<Value<'js>>);
 
 type Outcome<'js> = std::result::Result<(), Failed<'js>>;
 
+struct Compiled<'js>(Module<'js, Declared>);
+
+// SAFETY: the one lifetime of the type is the context's.
+unsafe impl<'js> JsLifetime<'js> for Compiled<'js> {
+    type Changed<'to> = Compiled<'to>;
+}
+
 pub(crate) struct Engine {
     context: Context,
     invoke: Persistent<Function<'static>>,
     describe: Persistent<Function<'static>>,
+    compiled: RefCell<Option<Persistent<Compiled<'static>>>>,
     main: RefCell<Option<Persistent<Function<'static>>>>,
     // After everything that lives in it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl Engine {
     pub(crate) fn new() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         runtime.set_max_stack_size(STACK_BYTES);
+        runtime.set_gc_threshold(GC_THRESHOLD_BYTES);
         runtime.set_loader(NoModules, NoModules);
         let context = Context::full(&runtime).expect("a context");
         let (invoke, describe) = context.with(|ctx| {
@@ -69,14 +81,44 @@ impl Engine {
                 |name| Persistent::save(&ctx, bridge.get::<_, Function>(name).expect("a function"));
             (function("invoke"), function("describe"))
         });
-        runtime.run_gc();
         Self {
             context,
             invoke,
             describe,
+            compiled: RefCell::new(None),
             main: RefCell::new(None),
-            _runtime: runtime,
+            runtime,
         }
+    }
+
+    /// Uses the engine once and cleans up, so that no run is the first.
+    pub(crate) fn warm(&self) -> Status {
+        native::silence(true);
+        let block = input::prepare([WARM.len(), 2, 2, 1, 1], 1 << 20);
+        let texts = [&[0; 40], WARM, b"\0{}\0{}\0u\0t\0"].concat();
+        unsafe { block.copy_from_nonoverlapping(texts.as_ptr(), texts.len()) };
+        assert!(
+            self.compile() == Status::Done
+                && self.load() == Status::Done
+                && self.call() == Status::Done,
+            "the warming function fails"
+        );
+        self.main.replace(None);
+        input::clear();
+        native::silence(false);
+        self.runtime.run_gc();
+        Status::Done
+    }
+
+    /// Depends on the source alone and runs nothing of it: the host keeps what this leaves in memory.
+    pub(crate) fn compile(&self) -> Status {
+        self.context.with(|ctx| {
+            let outcome = compile(&ctx).map(|module| {
+                self.compiled
+                    .replace(Some(Persistent::save(&ctx, Compiled(module))));
+            });
+            self.report(&ctx, outcome)
+        })
     }
 
     pub(crate) fn load(&self) -> Status {
@@ -95,7 +137,8 @@ impl Engine {
     }
 
     fn evaluate<'js>(&self, ctx: &Ctx<'js>) -> Outcome<'js> {
-        let module = compile(ctx)?;
+        let compiled = self.compiled.take().ok_or(Failed(Status::NoMain, None))?;
+        let Compiled(module) = compiled.restore(ctx).map_err(|error| thrown(ctx, error))?;
         let (module, promise) = module.eval().map_err(|error| thrown(ctx, error))?;
         settle(ctx, &promise)?;
         let main = main_of(&module).ok_or(Failed(Status::NoMain, None))?;

@@ -28,6 +28,10 @@ pub(crate) fn prepare(texts: [usize; 5], output_max: usize) -> *mut u8 {
     })
 }
 
+pub(crate) fn clear() {
+    INPUT.take();
+}
+
 pub(crate) fn with<R>(read: impl FnOnce(&Input) -> R) -> R {
     INPUT.with_borrow(read)
 }

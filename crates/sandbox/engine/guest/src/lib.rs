@@ -1,6 +1,6 @@
-//! The JavaScript engine as the sandbox sees it: three calls in, three calls out.
+//! The JavaScript engine as the sandbox sees it: four calls in, three calls out.
 //!
-//! In: [`prepare`] takes the texts of a run, [`load`] compiles and evaluates the module, [`call`] calls its `main`.
+//! In: [`prepare`] takes the texts, [`compile`] and [`load`] make a module of the source, [`call`] calls its `main`.
 //! Out: `emit` hands a text to the host, `blake3` and `verify` compute.
 //! [`initialize`] runs once, when the snapshot is taken.
 
@@ -23,11 +23,11 @@ fn with_engine(act: impl FnOnce(&engine::Engine) -> Status) -> i32 {
 pub extern "C" fn initialize() {
     // Room which the engine would otherwise ask for page by page during every run. Untouched pages cost nothing.
     drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
-    with_engine(|_| Status::Done);
+    with_engine(engine::Engine::warm);
 }
 
 /// Makes room for the run's input, which the host then writes: clock (i64), seed (32 bytes), then the texts in the
-/// order of the arguments, each followed by a zero byte.
+/// order of the arguments, each followed by a zero byte. A compiled module stays over it.
 #[unsafe(no_mangle)]
 pub extern "C" fn prepare(
     code: usize,
@@ -40,7 +40,13 @@ pub extern "C" fn prepare(
     input::prepare([code, input, span, user, tenant], output_max)
 }
 
-/// Compiles and evaluates the module.
+/// Compiles the module.
+#[unsafe(no_mangle)]
+pub extern "C" fn compile() -> i32 {
+    with_engine(engine::Engine::compile)
+}
+
+/// Evaluates the compiled module.
 #[unsafe(no_mangle)]
 pub extern "C" fn load() -> i32 {
     with_engine(engine::Engine::load)

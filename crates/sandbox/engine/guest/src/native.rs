@@ -29,7 +29,19 @@ pub(crate) enum Kind {
     Log = 3,
 }
 
+thread_local! {
+    static SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While the snapshot is taken there is no host to talk to.
+pub(crate) fn silence(silent: bool) {
+    SILENT.set(silent);
+}
+
 pub(crate) fn emit(kind: Kind, text: &[u8]) {
+    if SILENT.get() {
+        return;
+    }
     unsafe { host::emit(kind as u32, text.as_ptr(), text.len()) }
 }
 
