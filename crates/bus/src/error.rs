@@ -22,6 +22,12 @@ pub enum Error {
         /// The address that was published to.
         subject: String,
     },
+    /// Receipts are for messages of `ingest.` alone; trying again does not help.
+    #[error("nobody sends receipts for `{subject}`")]
+    NoReceipt {
+        /// The address that was to be published to.
+        subject: String,
+    },
     /// The stream is full and refuses new messages until something is sealed and purged (BUS-4).
     #[error("stream is full")]
     Full,

@@ -79,7 +79,16 @@ impl Bus {
         wait: Duration,
     ) -> Result<Answer, Error> {
         let deadline = tokio::time::Instant::now() + wait;
-        let mut place = self.inner.inbox.place(&self.inner.client).await?;
+        let Subject::Ingest {
+            tenant, principal, ..
+        } = subject
+        else {
+            return Err(Error::NoReceipt {
+                subject: subject.to_string(),
+            });
+        };
+        let inbox = &self.inner.inbox;
+        let mut place = inbox.place(&self.inner.client, tenant, principal).await?;
         outgoing.receipt = Some(place.address.clone());
         let seq = self.publish(subject, outgoing).await?;
         match tokio::time::timeout_at(deadline, &mut place.receipt).await {

@@ -1,7 +1,7 @@
-//! Inboxes: which ones a publisher may name, and the one of this connection.
+//! Inboxes: which ones a publisher may name, and those of this connection.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -9,19 +9,24 @@ use std::{
     },
 };
 
-use async_nats::Client;
+use async_nats::{Client, Subscriber};
 use futures_util::StreamExt;
 use logline_span::{Principal, TenantId};
-use tokio::{
-    sync::{OnceCell, oneshot},
-    task::JoinSet,
-};
+use tokio::{sync::oneshot, task::JoinSet};
 
 use super::Receipt;
 use crate::{Error, subject::token};
 
 /// Longest reply address that is taken: the server's own are far below.
 const REPLY_BYTES_MAX: usize = 1024;
+
+/// Identities whose inboxes stay subscribed; the one that came first is given up for a new one.
+const IDENTITIES_MAX: usize = 1024;
+
+/// The inbox of an identity: `_INBOX_<tenant>.<principal>`, to which clients add what they like (ADR 6).
+fn own(tenant: &TenantId, principal: &Principal) -> String {
+    format!("_INBOX_{tenant}.{}", token::encoded(principal.as_str()))
+}
 
 /// Whether a receipt for this identity's message may go to the address (BUS-2): the server's own reply across
 /// accounts, the identity's own inbox, or in development any inbox.
@@ -41,25 +46,35 @@ pub(crate) fn allowed(
     {
         return false;
     }
-    let own = identity.is_some_and(|(tenant, principal)| {
-        let principal = token::encoded(principal.as_str());
-        first == format!("_INBOX_{tenant}_{principal}")
+    let is_own = identity.is_some_and(|(tenant, principal)| {
+        let below = reply.strip_prefix(&own(tenant, principal));
+        below.is_some_and(|below| below.starts_with('.'))
     });
-    first == "_R_" || own || (open_inboxes && first == "_INBOX")
+    first == "_R_" || is_own || (open_inboxes && first == "_INBOX")
 }
 
-/// The inbox of one connection: one subscription, taken apart by the last token.
+/// The inboxes of one connection, one for each identity that it publishes for; receipts are taken apart by their last token.
 pub(crate) struct Inbox {
-    root: String,
+    /// The token that keeps this connection's receipts from those of others.
+    name: String,
     next: AtomicU64,
-    waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Receipt>>>>,
-    reader: OnceCell<JoinSet<()>>,
+    waiting: Waiting,
+    subscribed: tokio::sync::Mutex<Subscribed>,
+}
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Receipt>>>>;
+
+/// The inboxes that are subscribed to, the oldest first.
+#[derive(Default)]
+struct Subscribed {
+    order: VecDeque<String>,
+    readers: HashMap<String, JoinSet<()>>,
 }
 
 /// A place in the inbox; giving it up forgets it.
 pub(crate) struct Place {
     number: u64,
-    waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Receipt>>>>,
+    waiting: Waiting,
     /// The address that brings a receipt here.
     pub(crate) address: String,
     /// The receipt, once it came.
@@ -75,58 +90,77 @@ impl Drop for Place {
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox")
-            .field("root", &self.root)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
 impl Inbox {
     pub(crate) fn new(client: &Client) -> Self {
+        let address = client.new_inbox();
         Self {
-            root: client.new_inbox(),
+            name: address.rsplit('.').next().unwrap_or_default().to_owned(),
             next: AtomicU64::new(0),
             waiting: Arc::default(),
-            reader: OnceCell::new(),
+            subscribed: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Takes a place, subscribing at the first call.
-    pub(crate) async fn place(&self, client: &Client) -> Result<Place, Error> {
-        self.reader.get_or_try_init(|| self.read(client)).await?;
+    /// Takes a place in the inbox of an identity, subscribing at its first call.
+    pub(crate) async fn place(
+        &self,
+        client: &Client,
+        tenant: &TenantId,
+        principal: &Principal,
+    ) -> Result<Place, Error> {
+        let root = format!("{}.{}", own(tenant, principal), self.name);
+        self.subscribe(client, &root).await?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receipt) = oneshot::channel();
         lock(&self.waiting).insert(number, sender);
         Ok(Place {
             number,
             waiting: Arc::clone(&self.waiting),
-            address: format!("{}.{number}", self.root),
+            address: format!("{root}.{number}"),
             receipt,
         })
     }
 
-    async fn read(&self, client: &Client) -> Result<JoinSet<()>, Error> {
-        let mut messages = client
-            .subscribe(format!("{}.*", self.root))
+    async fn subscribe(&self, client: &Client, root: &str) -> Result<(), Error> {
+        let mut subscribed = self.subscribed.lock().await;
+        if subscribed.readers.contains_key(root) {
+            return Ok(());
+        }
+        let messages = client
+            .subscribe(format!("{root}.*"))
             .await
             .map_err(|source| Error::client("subscribing to receipts")(source.into()))?;
-        let waiting = Arc::clone(&self.waiting);
+        if subscribed.order.len() >= IDENTITIES_MAX
+            && let Some(oldest) = subscribed.order.pop_front()
+        {
+            subscribed.readers.remove(&oldest);
+        }
         let mut reader = JoinSet::new();
-        reader.spawn(async move {
-            while let Some(message) = messages.next().await {
-                let place = message
-                    .subject
-                    .rsplit('.')
-                    .next()
-                    .and_then(|it| it.parse().ok());
-                let waiter = place.and_then(|place: u64| lock(&waiting).remove(&place));
-                if let (Some(waiter), Ok(receipt)) = (waiter, Receipt::from_json(&message.payload))
-                {
-                    // Who stopped waiting does not want it.
-                    let _ = waiter.send(receipt);
-                }
-            }
-        });
-        Ok(reader)
+        reader.spawn(read(messages, Arc::clone(&self.waiting)));
+        subscribed.order.push_back(root.to_owned());
+        subscribed.readers.insert(root.to_owned(), reader);
+        Ok(())
+    }
+}
+
+/// Hands receipts to those who wait for them.
+async fn read(mut messages: Subscriber, waiting: Waiting) {
+    while let Some(message) = messages.next().await {
+        let place = message
+            .subject
+            .rsplit('.')
+            .next()
+            .and_then(|it| it.parse().ok());
+        let waiter = place.and_then(|place: u64| lock(&waiting).remove(&place));
+        if let (Some(waiter), Ok(receipt)) = (waiter, Receipt::from_json(&message.payload)) {
+            // Who stopped waiting does not want it.
+            let _ = waiter.send(receipt);
+        }
     }
 }
 

@@ -263,12 +263,12 @@ async fn a_receipt_goes_to_no_address_but_an_inbox_of_the_publisher() {
     };
     for (reply, expected) in [
         ("_R_.abc.def", (true, true)),
-        ("_INBOX_acme_a%2Eb.x.1", (true, true)),
+        ("_INBOX_acme.a%2Eb.x.1", (true, true)),
         ("_INBOX.x.1", (true, false)),
-        ("_INBOX_acme_a%2Eb", (false, false)),
-        ("_INBOX_acme_bob.x", (false, false)),
-        ("_INBOX_other_a%2Eb.x", (false, false)),
-        ("_INBOX_acme_a%2Eb.*", (false, false)),
+        ("_INBOX_acme.a%2Eb", (false, false)),
+        ("_INBOX_acme.bob.x", (false, false)),
+        ("_INBOX_other.a%2Eb.x", (false, false)),
+        ("_INBOX_acme.a%2Eb.*", (false, false)),
         ("_INBOX.>", (false, false)),
         ("_INBOX..x", (false, false)),
         ("_INBOX.x.", (false, false)),

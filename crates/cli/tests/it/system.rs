@@ -35,7 +35,7 @@ impl System {
             replicas: 1,
             ingest_bytes_max: 1 << 30,
             user_password: None,
-            open_inboxes: true,
+            open_inboxes: false,
         })
         .await
         .unwrap();
@@ -100,7 +100,7 @@ pub(crate) fn outgoing(body: &str) -> Outgoing {
 fn configuration(postgres: &Postgres, nats: &Nats) -> String {
     let url = |role: &str| postgres.url(role, "password", "postgres");
     format!(
-        "[bus]\nurl = \"{}\"\ndevelopment = true\n[log]\nformat = \"text\"\n[keys]\nsigning_key_hex = \"{}\"\n[ledger]\nlog_name = \"faults\"\n\
+        "[bus]\nurl = \"{}\"\n[log]\nformat = \"text\"\n[keys]\nsigning_key_hex = \"{}\"\n[ledger]\nlog_name = \"faults\"\n\
          admin_url = \"{}\"\nprojector_url = \"{}\"\nreader_url = \"{}\"\nactor_url = \"{}\"\nverifier_url = \"{}\"\n\
          projector_password = \"password\"\nreader_password = \"password\"\nactor_password = \"password\"\nverifier_password = \"password\"\n\
          identity_key_hex = \"{}\"\n",
