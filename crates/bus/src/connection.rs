@@ -133,7 +133,8 @@ impl Bus {
             })?;
         // The event comes by another way than the connection: seen late, it would count as a second connection.
         let mut connection = connection;
-        let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection.wait_for(|now| now.made > 0)).await;
+        let _ =
+            tokio::time::timeout(REQUEST_TIMEOUT, connection.wait_for(|now| now.made > 0)).await;
         let jetstream = jetstream::context::ContextBuilder::new()
             .timeout(REQUEST_TIMEOUT)
             .max_ack_inflight(IN_FLIGHT_MAX)
