@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use logline_bus::{Answer, Bus, IntakeConfig, Outgoing, Subject, TimelineEntry};
+use logline_bus::{Answer, Bus, Filter, IntakeConfig, Outgoing, Start, Subject, TimelineEntry};
 use logline_ledger::{
     self as ledger, Batch, Digest, IdentityKey, Provision, Role, RolePassword, Row, Writer,
 };
@@ -31,7 +31,13 @@ const RAW_ROUNDS: usize = 2;
 /// Publishes on their way at once while `INGEST` is filled.
 const FILLING: usize = 512;
 const PER_SECOND: u64 = 500;
+const ACTIVE: &str = "active";
+/// The status of the span that ends a measurement.
+const LAST: &str = "last";
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Writes a span's body.
+type Body = fn(usize, &str) -> String;
 
 /// How much of everything is measured.
 struct Scale {
@@ -64,25 +70,25 @@ async fn main() -> Result<()> {
 }
 
 /// About 800 bytes, as a device would send them: the projector derives the id.
-fn plain(number: usize) -> String {
+fn plain(number: usize, status: &str) -> String {
     format!(
         r#"{{"who":"alice","did":"opened","this":"door {number}",{}}}"#,
-        rest(number)
+        rest(number, status)
     )
 }
 
 /// The same from a client that names id and key, both of which must be looked up.
-fn named(number: usize) -> String {
+fn named(number: usize, status: &str) -> String {
     format!(
         r#"{{"id":"018f3c5e-{:04x}-7c3d-8e4f-{number:012x}","idempotency_key":"key {number}","who":"alice","did":"opened","this":"door {number}",{}}}"#,
         number % 0xffff,
-        rest(number)
+        rest(number, status)
     )
 }
 
-fn rest(number: usize) -> String {
+fn rest(number: usize, status: &str) -> String {
     format!(
-        r#""status":"active","visibility":"tenant","duration_ms":{},"input":{{"door":{number},"reason":"{}"}},"content":{{"text":"{}","items":[1,2.5,"three",null,true]}},"metadata":{{"site":"north","floor":{},"note":"{}"}}"#,
+        r#""status":"{status}","visibility":"tenant","duration_ms":{},"input":{{"door":{number},"reason":"{}"}},"content":{{"text":"{}","items":[1,2.5,"three",null,true]}},"metadata":{{"site":"north","floor":{},"note":"{}"}}"#,
         number % 1000,
         "r".repeat(120),
         "c".repeat(300),
@@ -119,13 +125,14 @@ impl World {
         })
     }
 
-    async fn fill(&self, count: usize, body: fn(usize) -> String) -> Result<()> {
+    async fn fill(&self, count: usize, body: Body) -> Result<()> {
         let subject: Subject = SUBJECT.parse()?;
-        stream::iter(0..count)
-            .map(|number| self.bus.publish(&subject, outgoing(&body(number))))
+        stream::iter(1..count)
+            .map(|number| self.bus.publish(&subject, outgoing(&body(number, ACTIVE))))
             .buffer_unordered(FILLING)
             .try_for_each(|_| async { Ok(()) })
             .await?;
+        self.bus.publish(&subject, outgoing(&body(0, LAST))).await?;
         Ok(())
     }
 
@@ -138,20 +145,14 @@ impl World {
 }
 
 /// Seals what was filled beforehand, then measures what bounds it.
-async fn rate(
-    postgres: &Postgres,
-    name: &str,
-    count: usize,
-    body: fn(usize) -> String,
-) -> Result<()> {
+async fn rate(postgres: &Postgres, name: &str, count: usize, body: Body) -> Result<()> {
     let world = World::new(postgres, name).await?;
     world.fill(count, body).await?;
-    let reading = read(&world.bus, count).await?;
 
     let stop = CancellationToken::new();
     let began = Instant::now();
     let mut tasks = world.project(&stop);
-    published(&world.bus, count as u64).await?;
+    last_published(&world.bus).await?;
     let ours = per_second(count, began);
     stop.cancel();
     tasks.join_next().await;
@@ -163,6 +164,7 @@ async fn rate(
         ours,
         "spans/s",
     );
+    let reading = read(&world.bus, count).await?;
     // Where the rest goes: each stage alone, and the share of it that the whole reaches.
     report(
         &format!("  {name}: reading INGEST alone"),
@@ -197,15 +199,10 @@ async fn rate(
     Ok(())
 }
 
-/// Waits for the last of so many spans on the timeline.
-async fn published(bus: &Bus, count: u64) -> Result<()> {
-    let waiting = async {
-        let last = count.saturating_sub(1);
-        let mut tail = bus
-            .tail(Vec::new(), logline_bus::Start::After(last))
-            .await?;
-        tail.next().await
-    };
+/// Waits for the one span that says that it is the last.
+async fn last_published(bus: &Bus) -> Result<()> {
+    let last = Filter::timeline().status(Some(LAST.parse()?));
+    let waiting = async { bus.tail(vec![last], Start::After(0)).await?.next().await };
     tokio::time::timeout(PATIENCE, waiting)
         .await
         .context("not all was sealed")??;
@@ -235,7 +232,7 @@ async fn read(bus: &Bus, count: usize) -> Result<f64> {
 }
 
 /// All that deciding computes: reading, filling in, hashing, chaining, writing the timeline's JSON.
-fn decide(count: usize, body: fn(usize) -> String) -> Result<f64> {
+fn decide(count: usize, body: Body) -> Result<f64> {
     let subject: Subject = SUBJECT.parse()?;
     let Subject::Ingest {
         tenant,
@@ -245,7 +242,9 @@ fn decide(count: usize, body: fn(usize) -> String) -> Result<f64> {
     else {
         anyhow::bail!("the address is one of ingest");
     };
-    let bodies: Vec<String> = (0..count.min(20_000)).map(body).collect();
+    let bodies: Vec<String> = (0..count.min(20_000))
+        .map(|number| body(number, ACTIVE))
+        .collect();
     let mut head = Head::genesis("bench/acme");
     let mut bytes = 0;
     let began = Instant::now();
@@ -381,24 +380,25 @@ async fn latency(postgres: &Postgres, scale: &Scale) -> Result<()> {
     let world = World::new(postgres, "latency").await?;
     let subject: Subject = SUBJECT.parse()?;
     let mut acks = Vec::new();
-    for number in 0..usize::try_from(scale.single)? {
+    for number in (0..usize::try_from(scale.single)?).rev() {
+        let status = if number == 0 { LAST } else { ACTIVE };
         let began = Instant::now();
         world
             .bus
-            .publish(&subject, outgoing(&plain(number)))
+            .publish(&subject, outgoing(&plain(number, status)))
             .await?;
         acks.push(began.elapsed());
     }
     let stop = CancellationToken::new();
     let mut tasks = world.project(&stop);
-    published(&world.bus, scale.single).await?;
+    last_published(&world.bus).await?;
 
     let mut waiting: JoinSet<Result<Duration>> = JoinSet::new();
     let mut clock = tokio::time::interval(Duration::from_micros(1_000_000 / PER_SECOND));
     for number in 0..scale.timed {
         clock.tick().await;
         let (bus, subject) = (world.bus.clone(), subject.clone());
-        let body = plain(usize::try_from(number)?);
+        let body = plain(usize::try_from(number)?, ACTIVE);
         waiting.spawn(async move {
             let began = Instant::now();
             let answer = bus
