@@ -2,6 +2,8 @@
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
+use tokio::task::JoinSet;
+
 use logline_sandbox::{Config, FailureCode, Sandbox};
 
 use crate::{SANDBOX, eval, failed, outcome, run, value};
@@ -76,17 +78,16 @@ async fn the_same_run_twice_has_the_same_outcome() {
 
 #[tokio::test]
 async fn more_runs_than_instances_all_end_and_keep_apart() {
-    let runs: Vec<_> = (0..64)
-        .map(|index| {
-            let code = format!("globalThis.mine = {index}; export async function main() {{ await null; return mine }}");
-            tokio::task::spawn(async move { outcome(&code).await })
-        })
-        .collect();
-    for (index, run) in runs.into_iter().enumerate() {
-        assert_eq!(
-            run.await.unwrap().result.unwrap().as_str(),
-            index.to_string()
+    let mut runs = JoinSet::new();
+    for index in 0..64 {
+        let code = format!(
+            "globalThis.mine = {index}; export async function main() {{ await null; return mine }}"
         );
+        runs.spawn(async move { (index, outcome(&code).await) });
+    }
+    while let Some(ended) = runs.join_next().await {
+        let (index, outcome) = ended.unwrap();
+        assert_eq!(outcome.result.unwrap().as_str(), index.to_string());
     }
 }
 
@@ -106,7 +107,8 @@ async fn a_run_that_nobody_waits_for_any_more_does_not_begin() {
     sandbox.ready().await.unwrap();
     let mut endless = run("function main() { for (;;); }");
     endless.limits.wall = Duration::from_millis(200);
-    let busy = tokio::task::spawn({
+    let mut busy = JoinSet::new();
+    busy.spawn({
         let sandbox = sandbox.clone();
         async move { sandbox.run(endless).await }
     });
@@ -119,7 +121,10 @@ async fn a_run_that_nobody_waits_for_any_more_does_not_begin() {
             .await
             .is_err()
     );
-    assert_eq!(failed(busy.await.unwrap()).0, FailureCode::Timeout);
+    assert_eq!(
+        failed(busy.join_next().await.unwrap().unwrap()).0,
+        FailureCode::Timeout
+    );
     assert!(sandbox.run(run("function main() {}")).await.result.is_ok());
 }
 

@@ -49,16 +49,14 @@
     native.log(wellFormed(line));
   };
 
-  const context = (input, span, user, tenant) => ({
-    input,
-    span,
-    now: () => native.now(),
-    random: () => native.random(),
-    uuid: () => native.uuid(),
-    log,
-    env: freeze({ APP_USER_ID: user, APP_TENANT_ID: tenant }),
-    crypto,
-  });
+  // Made once: every run has an instance of its own to patch.
+  const now = () => native.now();
+  const random = () => native.random();
+  const uuid = () => native.uuid();
+  const context = (input, span, user, tenant) => {
+    const env = freeze({ APP_USER_ID: user, APP_TENANT_ID: tenant });
+    return { input, span, now, random, uuid, log, env, crypto };
+  };
 
   return {
     invoke: async (main, input, span, user, tenant) => main(context(input, span, user, tenant)),
