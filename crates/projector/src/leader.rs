@@ -59,6 +59,9 @@ enum Done {
 struct Start {
     intake: Box<Intake>,
     state: ShardState,
+    /// The next message wanted from the bus.
+    from: u64,
+    /// Taken from the bus before.
     backlog: VecDeque<Incoming>,
     plan: Option<Plan>,
 }
@@ -114,27 +117,29 @@ impl Projector {
             acquired = self.acquire(stop) => acquired,
             lost = intake.hold() => match lost { Err(error) => return Some(error.into()), Ok(never) => match never {} },
         };
-        let (log, state) = acquired?;
+        let (log, state, from) = acquired?;
         tracing::info!(epoch = state.epoch, after = state.ingest_seq, "sealing");
         self.monitor.set(Health::Active);
         *backoff = Backoff::new();
         let mut start = Start {
             intake,
             state,
+            from,
             backlog: VecDeque::new(),
             plan: None,
         };
         loop {
             let plan = start.plan;
             let results = self.leg(stop, &log, start).await;
-            start = match next(plan, self.config.batch_max, results) {
-                Ok(start) if stop.is_cancelled() => {
+            if stop.is_cancelled() {
+                if let Some(Left::Over { intake, .. }) = results.left {
                     // Another projector need not wait until this one's silence is noticed.
-                    let _ = tokio::time::timeout(GRACE, start.intake.release()).await;
-                    return None;
+                    let _ = tokio::time::timeout(GRACE, intake.release()).await;
                 }
+                return None;
+            }
+            start = match next(plan, self.config.batch_max, results) {
                 Ok(start) => start,
-                Err(_) if stop.is_cancelled() => return None,
                 Err(lost) => return Some(lost),
             };
         }
@@ -156,14 +161,15 @@ impl Projector {
         Ok(Box::new(intake))
     }
 
-    /// Fences whoever sealed before.
-    async fn acquire(&self, stop: &CancellationToken) -> Option<(Arc<str>, ShardState)> {
+    /// Fences whoever sealed before; gives the log's name, how far the shard is, and what to seal next.
+    async fn acquire(&self, stop: &CancellationToken) -> Option<(Arc<str>, ShardState, u64)> {
         let context = self.context(stop.clone(), stop.clone());
         let log = context.ask(stop, || self.writer.log_name()).await?;
         let state = context
             .ask(stop, || self.writer.acquire(self.config.shard))
             .await?;
-        Some((log.into(), state))
+        let from = context.first_unsealed(stop, &state).await?;
+        Some((log.into(), state, from))
     }
 
     fn context(&self, stop: CancellationToken, over: CancellationToken) -> Context {
@@ -200,17 +206,13 @@ impl Projector {
             labels: metric::Labels::default(),
             out: to_publish,
         };
-        let next = start.backlog.iter().rev().find(|incoming| !incoming.again);
-        let from = next
-            .map_or(start.state.ingest_seq, |last| last.seq)
-            .saturating_add(1);
         let decider = Decider {
             context: context.clone(),
             log: Arc::clone(log),
             state: State::new(self.config.tenants_cached_max),
             backlog: start.backlog,
             in_hand: Gathered::default(),
-            from,
+            from: start.from,
             plan: start.plan,
             number: 0,
             committed,
@@ -266,12 +268,16 @@ fn next(plan: Option<Plan>, batch_max: usize, results: Results) -> Result<Start,
     else {
         return Err(Lost::Stage);
     };
-    let (intake, rest) = match left {
-        Left::Over { intake, backlog } => (intake, backlog),
+    let (intake, from, rest) = match left {
+        Left::Over {
+            intake,
+            from,
+            backlog,
+        } => (intake, from, backlog),
         Left::Lost(error) => return Err(Lost::Intake(error)),
     };
     let plan = match undone.end {
-        End::Stopped => None,
+        End::Stopped => return Err(Lost::Stage),
         End::Fenced => return Err(Lost::Fenced),
         End::Conflict | End::Refused => plan_for(plan, batch_max, &undone),
     };
@@ -279,6 +285,7 @@ fn next(plan: Option<Plan>, batch_max: usize, results: Results) -> Result<Start,
     Ok(Start {
         intake,
         state: undone.state,
+        from,
         backlog: raw.chain(rest).collect(),
         plan,
     })

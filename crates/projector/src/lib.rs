@@ -21,6 +21,7 @@ mod decide;
 mod heads;
 mod message;
 mod overlay;
+mod parting;
 
 mod purge;
 mod retry;

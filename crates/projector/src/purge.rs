@@ -125,3 +125,62 @@ pub(crate) fn expiry(newest: Timestamp, keep: Duration) -> Timestamp {
     let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_micros(newest.as_micros().saturating_sub(keep))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(first: u64, last: u64, bytes: u64) -> StreamState {
+        StreamState {
+            first,
+            last,
+            messages: last + 1 - first,
+            bytes,
+            bytes_max: Some(1000),
+        }
+    }
+
+    #[test]
+    fn a_stream_with_room_is_left_alone() {
+        assert_eq!(relieve(&stream(1, 100, 700), 100), 1);
+    }
+
+    #[test]
+    fn a_full_stream_loses_its_oldest_until_it_is_half_full() {
+        assert_eq!(relieve(&stream(1, 100, 1000), 100), 51);
+    }
+
+    #[test]
+    fn what_is_not_sealed_and_the_last_sealed_stay() {
+        assert_eq!(relieve(&stream(1, 100, 1000), 20), 20);
+        assert_eq!(relieve(&stream(20, 100, 1000), 20), 20);
+        assert_eq!(relieve(&stream(1, 100, 1000), 0), 1);
+    }
+
+    #[test]
+    fn the_search_finds_the_first_that_is_not_old_in_few_looks() {
+        for boundary in 1..=100 {
+            let mut search = Search::new(&stream(1, 100, 1), 100);
+            let mut looks = 0;
+            while let Some(seq) = search.next() {
+                search.found(seq, seq < boundary);
+                looks += 1;
+            }
+            assert_eq!(search.below(), boundary);
+            assert!(looks <= 9, "{looks}");
+        }
+    }
+
+    #[test]
+    fn a_look_is_due_at_first_and_after_a_share_of_bytes_or_time() {
+        let (keep, start) = (Duration::from_secs(16), Timestamp::from_micros(0));
+        let mut watch = Watch::default();
+        assert!(watch.due(1, start, keep));
+        watch.looked(&stream(1, 1, 1), start);
+        assert!(!watch.due(1, start, keep));
+        assert!(watch.due(20, start, keep));
+        watch.looked(&stream(1, 1, 1), start);
+        assert!(!watch.due(1, Timestamp::from_micros(999_999), keep));
+        assert!(watch.due(1, Timestamp::from_micros(1_000_000), keep));
+    }
+}

@@ -38,6 +38,8 @@ pub(crate) enum Left {
     /// The leg is over; what was taken from the bus and not decided.
     Over {
         intake: Box<Intake>,
+        /// The next message wanted from the bus.
+        from: u64,
         backlog: VecDeque<Incoming>,
     },
     /// The bus gave the projector's place to another one, or failed.
@@ -52,6 +54,7 @@ impl Prepare {
             // Messages whose batch was being decided when the leg ended lie in `in_hand`.
             None | Some(Ok(())) => Left::Over {
                 intake: self.intake,
+                from: self.decider.from,
                 backlog: self.decider.undone(),
             },
             Some(Err(error)) => Left::Lost(error),

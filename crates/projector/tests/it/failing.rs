@@ -89,6 +89,31 @@ async fn the_bus_may_be_killed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_the_bus_gives_again_are_sealed_led_17() {
+    let world = World::new().await;
+    let alice = "ingest.acme.alice.activity";
+    let projector = world.projector().await;
+    for number in 0..9 {
+        let body = format!(r#"{{"who":"a","this":"old {number}"}}"#);
+        world.publish(alice, &body).await;
+    }
+    world.sealed(9).await;
+    projector.stop().await;
+    // A bus restored from nothing: fewer messages than were sealed, under their numbers.
+    world.nats_cli(&["stream", "rm", "--force", "INGEST"]);
+    world.bus.migrate().await.unwrap();
+    for number in 0..5 {
+        let body = format!(r#"{{"who":"a","this":"new {number}"}}"#);
+        world.publish(alice, &body).await;
+    }
+    let projector = world.projector().await;
+    let sealed = world.sealed(14).await;
+    assert_eq!(sealed[13].span.this, "new 4");
+    projector.stop().await;
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_timeline_that_lost_its_end_gets_it_back() {
     let world = World::new().await;
     let projector = world.projector().await;
