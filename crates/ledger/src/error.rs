@@ -88,10 +88,11 @@ pub enum CommitError {
     /// A row is there already: prepare the batch again from the committed position (LED-11).
     #[error("a row of the batch conflicts with the ledger")]
     Conflict(#[source] Box<dyn StdError + Send + Sync>),
-    /// The connection is gone and the outcome unknown: [`crate::Writer::resume`] tells it.
+    /// The connection is gone and the outcome unknown, which [`crate::Writer::resume`] tells; or the database is not in order, such as
+    /// without a grant, a migration or the right to write.
     #[error("the ledger is not available")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
-    /// Postgres will refuse this batch every time.
+    /// Postgres will refuse these rows every time, for what they hold.
     #[error("the ledger refused the batch")]
     Refused(#[source] Box<dyn StdError + Send + Sync>),
 }
@@ -109,18 +110,21 @@ impl CommitError {
 
 impl From<sqlx::Error> for CommitError {
     fn from(error: sqlx::Error) -> Self {
-        let unique = error
-            .as_database_error()
-            .is_some_and(|e| e.is_unique_violation());
-        if unique {
-            Self::Conflict(Box::new(error))
-        } else if is_loss(&error) {
-            Self::Unavailable(Box::new(error))
-        } else {
-            Self::Refused(Box::new(error))
+        match error.as_database_error().and_then(|e| e.code()).as_deref() {
+            Some(UNIQUE_VIOLATION) => Self::Conflict(Box::new(error)),
+            Some(code) if CONTENT.iter().any(|class| code.starts_with(class)) => {
+                Self::Refused(Box::new(error))
+            }
+            _ => Self::Unavailable(Box::new(error)),
         }
     }
 }
+
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// The classes of SQLSTATE that speak of the rows: data that cannot be stored, a constraint that they break, a limit that they
+/// exceed. Everything else speaks of the database, which a migration, a grant or another server mends: it condemns no span.
+const CONTENT: [&str; 3] = ["22", "23", "54"];
 
 /// Whether the connection or the server is gone, full or restarting, as opposed to a statement that it refused.
 pub(crate) fn is_loss(error: &sqlx::Error) -> bool {

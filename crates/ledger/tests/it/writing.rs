@@ -467,3 +467,55 @@ async fn a_batch_sends_one_small_notice_per_tenant() {
         ]
     );
 }
+
+/// Only what a row holds condemns it: an operator's mistake does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_out_of_order_refuses_no_batch() {
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    let mut admin = ledger.admin().await;
+    for (broken, mended) in [
+        (
+            "revoke insert on ledger.span from logline_projector",
+            "grant insert on ledger.span to logline_projector",
+        ),
+        (
+            "alter table ledger.edge rename to elsewhere",
+            "alter table ledger.elsewhere rename to edge",
+        ),
+        (
+            "alter table ledger.intake rename column depth to elsewhere",
+            "alter table ledger.intake rename column elsewhere to depth",
+        ),
+    ] {
+        sqlx::raw_sql(broken).execute(&mut admin).await.unwrap();
+        let span = with(span("acme", "alice"), |span| {
+            span.related_to = vec![span.id]
+        });
+        let (batch, heads) = sealer.prepare(vec![span]);
+        let outcome = sealer.writer.commit(&batch).await;
+        assert!(
+            matches!(outcome, Err(CommitError::Unavailable(_))),
+            "{broken}: {outcome:?}"
+        );
+        sqlx::raw_sql(mended).execute(&mut admin).await.unwrap();
+        sealer.state = sealer.writer.resume(0, sealer.state.epoch).await.unwrap();
+        let batch = logline_ledger::Batch {
+            epoch: sealer.state.epoch,
+            ..batch
+        };
+        sealer.commit(&batch, heads).await.unwrap();
+    }
+    sqlx::raw_sql(
+        "alter table ledger.span add constraint content check (this <> 'door') not valid",
+    )
+    .execute(&mut admin)
+    .await
+    .unwrap();
+    let (batch, _) = sealer.prepare(vec![span("acme", "alice")]);
+    let refused = sealer.writer.commit(&batch).await;
+    assert!(
+        matches!(refused, Err(CommitError::Refused(_))),
+        "{refused:?}"
+    );
+}
