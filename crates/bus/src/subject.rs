@@ -2,6 +2,7 @@
 
 mod filter;
 mod page;
+mod system;
 pub(crate) mod token;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ use logline_span::{Code, EntityType, Principal, Refusal, Status, TenantId, Visib
 
 pub use filter::Filter;
 pub use page::page;
+pub use system::system_addresses;
 pub use token::Token;
 
 /// The root of every address of the service `logline`.

@@ -226,6 +226,8 @@ impl Settings {
         ledger.insert("log_name".to_owned(), self.ledger.log_name.clone().into());
         let bus: toml::Table = [
             ("url".to_owned(), self.bus.url.clone().into()),
+            ("user".to_owned(), self.bus.user.clone().into()),
+            ("password".to_owned(), self.bus.password.expose().into()),
             ("development".to_owned(), self.bus.development.into()),
         ]
         .into_iter()

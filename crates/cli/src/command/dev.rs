@@ -4,9 +4,10 @@ mod example;
 mod secrets;
 mod servers;
 
-use std::path::Path;
+use std::{future::Future, path::Path};
 
 use anyhow::{Context, Result};
+use logline_bus::Bus;
 use logline_span::{Principal, Reader, TenantId};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use crate::{
     command::{migrate, runtime, stop_signal},
     config::{self, Hidden, LogFormat, Settings, Token},
     output,
-    parts::{Parts, Role, telemetry},
+    parts::{self, Parts, Role, telemetry},
     stack::{self, Addresses},
 };
 
@@ -53,7 +54,10 @@ pub(crate) fn run(global: &Global, command: &Dev) -> Result<Exit> {
         "warn".clone_into(&mut settings.log.filter);
     }
     let telemetry = telemetry(&settings)?;
-    let outcome = runtime()?.block_on(stay_up(global, command, &directory, settings));
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(stay_up(global, command, &directory, settings));
+    // The example may still wait for a span on a thread of its own.
+    runtime.shutdown_background();
     drop(telemetry);
     outcome
 }
@@ -90,24 +94,49 @@ async fn stay_up(
     let addresses = addresses(&parts, &servers, &secrets)?;
     stack::write_text(&directory.join(config::STACK_FILE), &settings.stack_file())?;
     stack::keep_addresses(directory, &addresses)?;
-    let outcome = async {
+    let greeting = async {
         if command.example {
+            let after = timeline_end(&settings).await?;
             let client = addresses.clone();
-            tokio::task::spawn_blocking(move || example::show(&client))
+            tokio::task::spawn_blocking(move || example::show(&client, after))
                 .await
                 .context("the example crashed")??;
         }
-        announce(global, command, &addresses)?;
-        parts
-            .run_until(async {
-                tokio::select! { () = stop => {}, () = servers.supervise() => {} }
-            })
-            .await
-    }
-    .await;
+        announce(global, command, &addresses)
+    };
+    let running = parts.run_until(async {
+        tokio::select! {
+            () = stop => {}
+            () = servers.supervise() => {}
+        }
+    });
+    let outcome = greet_and_run(greeting, running).await;
     shutdown.cancel();
     servers.stop().await?;
     outcome.map(|()| Exit::Done)
+}
+
+/// Runs the parts; a greeting that fails ends them, one that succeeds does not.
+async fn greet_and_run(
+    greeting: impl Future<Output = Result<()>>,
+    running: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    tokio::pin!(greeting, running);
+    tokio::select! {
+        ended = &mut running => ended,
+        greeted = &mut greeting => {
+            greeted?;
+            running.await
+        }
+    }
+}
+
+/// The number of the newest message of the timeline.
+async fn timeline_end(settings: &Settings) -> Result<u64> {
+    let bus = Bus::connect(&parts::bus_config(settings, "example")).await?;
+    let last = bus.timeline_last().await?;
+    bus.close().await;
+    Ok(last)
 }
 
 /// The settings of a private stack: its own servers, secrets and token over whatever was configured.
@@ -118,6 +147,8 @@ fn configure(
     secrets: &Secrets,
 ) -> Result<()> {
     settings.bus.url = servers.nats_url();
+    settings.bus.user = servers::BUS_USER.to_owned();
+    settings.bus.password = Hidden::new(&secrets.bus);
     settings.bus.development = true;
     let ledger = &mut settings.ledger;
     ledger.log_name.clone_from(&secrets.log_name);

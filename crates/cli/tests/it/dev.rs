@@ -218,3 +218,38 @@ fn a_taken_port_is_said_with_its_flag() {
         );
     }
 }
+
+#[test]
+fn nobody_speaks_for_the_system_on_the_bus() {
+    let directory = tempfile::tempdir().unwrap();
+    let stack = Stack::start(directory.path());
+    for address in [
+        "timeline.dev.public.me._.activity",
+        "ingest.dev.edge:run_code.execution",
+        "timer.set.dev.function.x",
+    ] {
+        Command::new(logline_testkit::nats_cli())
+            .args([
+                "--server",
+                stack.address("nats"),
+                "pub",
+                address,
+                r#"{"who":"me","this":"x"}"#,
+            ])
+            .output()
+            .unwrap();
+    }
+    let receipt = nats_request(
+        &stack,
+        "logline.publish.dev.me.activity",
+        r#"{"who":"me","this":"door"}"#,
+    );
+    assert_eq!(receipt["position"], 1, "{receipt}");
+    let first = answer(
+        directory.path(),
+        &["tail", "--after", "0", "--count", "1", "--output", "ndjson"],
+    );
+    let first: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(first["id"], receipt["id"]);
+    stack.stop();
+}

@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Subject};
-use logline_span::{Encoding, Sealed, SpanId};
+use logline_bus::{Answer, Bus, Filter, Receipt, Start, Subject, Tail};
+use logline_span::{Sealed, SpanId};
 use logline_testkit::deadline;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     process::run,
-    system::{Part, System},
+    system::{Part, System, outgoing},
 };
 
 /// Kills in the suite; the long run has more.
@@ -111,7 +111,33 @@ async fn random_kills_lose_nothing_and_double_nothing() {
         promised.receipts.extend(one.receipts);
         promised.functions.extend(one.functions);
     }
-    let timeline = deadline(RECOVERY_MAX, read_timeline(bus, &promised)).await;
+    let mut tail = bus
+        .tail(vec![Filter::timeline()], Start::After(0))
+        .await
+        .unwrap();
+    let mut timeline = Vec::new();
+    deadline(
+        RECOVERY_MAX,
+        read_promised(&mut tail, &mut timeline, &promised),
+    )
+    .await;
+    // With the actors gone nothing follows the marker, so what was done twice lies before it.
+    parts[1].kill();
+    let marker = Subject::ingest(
+        &"t0".parse().unwrap(),
+        &"p0".parse().unwrap(),
+        &"marker".parse().unwrap(),
+    );
+    receipt(bus, &marker, r#"{"who":"faults","this":"end"}"#).await;
+    deadline(RECOVERY_MAX, async {
+        while timeline
+            .last()
+            .is_none_or(|last: &Sealed| last.span.entity_type.as_str() != "marker")
+        {
+            read_one(&mut tail, &mut timeline).await;
+        }
+    })
+    .await;
     check(&promised, &timeline);
 
     let verified = run(directory.path(), &["verify", "--config", "logline.toml"]);
@@ -168,14 +194,7 @@ async fn publish(
 
 async fn receipt(bus: &Bus, subject: &Subject, body: &str) -> u64 {
     loop {
-        let outgoing = Outgoing {
-            body: body.to_owned().into(),
-            encoding: Encoding::Json,
-            traceparent: None,
-            receipt: None,
-            depth: None,
-        };
-        match bus.publish_sealed(subject, outgoing, PATIENCE).await {
+        match bus.publish_sealed(subject, outgoing(body), PATIENCE).await {
             Ok(Answer::Receipt(Receipt::Sealed { position, .. })) => return position.get(),
             Ok(Answer::Receipt(Receipt::Refused(refusal))) => panic!("refused: {refusal}"),
             Ok(Answer::Pending { .. }) => {}
@@ -184,29 +203,28 @@ async fn receipt(bus: &Bus, subject: &Subject, body: &str) -> u64 {
     }
 }
 
-/// Reads the timeline from its beginning until everything promised, and every execution, has come by.
-async fn read_timeline(bus: &Bus, promised: &Promised) -> Vec<Sealed> {
-    let mut tail = bus
-        .tail(vec![Filter::timeline()], Start::After(0))
-        .await
-        .unwrap();
-    let (mut spans, mut waiting): (Vec<Sealed>, HashSet<SpanId>) =
-        (Vec::new(), promised.receipts.keys().copied().collect());
+/// Reads until everything promised, and every execution, has come by.
+async fn read_promised(tail: &mut Tail, timeline: &mut Vec<Sealed>, promised: &Promised) {
+    let mut waiting: HashSet<SpanId> = promised.receipts.keys().copied().collect();
     let mut executing = promised.functions.clone();
     while !waiting.is_empty() || !executing.is_empty() {
-        let (offset, sealed) = tail.next().await.unwrap();
-        assert_eq!(
-            offset,
-            spans.len() as u64 + 1,
-            "LED-12: the n-th sealed span is message n"
-        );
-        waiting.remove(&sealed.span.id);
-        if sealed.span.entity_type.as_str() == "execution" {
-            executing.remove(&sealed.span.parent_id.unwrap());
+        let span = &read_one(tail, timeline).await.span;
+        waiting.remove(&span.id);
+        if span.entity_type.as_str() == "execution" {
+            executing.remove(&span.parent_id.unwrap());
         }
-        spans.push(sealed);
     }
-    spans
+}
+
+async fn read_one<'a>(tail: &mut Tail, timeline: &'a mut Vec<Sealed>) -> &'a Sealed {
+    let (offset, sealed) = tail.next().await.unwrap();
+    assert_eq!(
+        offset,
+        timeline.len() as u64 + 1,
+        "LED-12: the n-th sealed span is message n"
+    );
+    timeline.push(sealed);
+    timeline.last().unwrap()
 }
 
 fn check(promised: &Promised, timeline: &[Sealed]) {
@@ -227,7 +245,19 @@ fn check(promised: &Promised, timeline: &[Sealed]) {
         );
         match (sealed.span.entity_type.as_str(), sealed.span.parent_id) {
             ("request", Some(function)) => *requests.entry(function).or_default() += 1,
-            ("execution", Some(function)) => *executions.entry(function).or_default() += 1,
+            ("execution", Some(function)) => {
+                let output = sealed
+                    .span
+                    .output
+                    .as_ref()
+                    .map(|output| output.as_str().to_owned());
+                assert_eq!(
+                    output,
+                    Some(format!("\"{function}\"")),
+                    "what the function returns"
+                );
+                *executions.entry(function).or_default() += 1;
+            }
             _ => {}
         }
     }

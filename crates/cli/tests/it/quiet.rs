@@ -35,10 +35,15 @@ async fn an_idle_system_is_quiet_and_small() {
         "{made} transactions in {WATCHED:?}"
     );
     assert!(
+        messages > 0,
+        "not even a pull was renewed: is anything counted?"
+    );
+    assert!(
         messages <= MESSAGES_MAX,
         "{messages} bus messages in {WATCHED:?}"
     );
     let unshared = unshared_bytes(stack.child.id());
+    assert!(unshared > 8 << 20, "{unshared} bytes: is anything counted?");
     assert!(
         unshared <= UNSHARED_BYTES_MAX,
         "{} MiB unshared",
@@ -102,6 +107,7 @@ fn unshared_bytes(root: u32) -> u64 {
     tree(root)
         .iter()
         .map(|pid| {
+            // A process that has just ended holds nothing.
             let rollup =
                 std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
             let sum: u64 = rollup

@@ -21,13 +21,9 @@ const CODE: &str = "export async function main(ctx) {
 /// The spans that the example leads to: activity, function, request, execution.
 const SPANS: usize = 4;
 
-/// Publishes the example and prints its spans until the execution is sealed.
-pub(super) fn show(addresses: &Addresses) -> Result<()> {
+/// Publishes the example and prints what is sealed after `after` until the execution is.
+pub(super) fn show(addresses: &Addresses, after: u64) -> Result<()> {
     let client = Client::to(&addresses.api, Some(addresses.token.clone()));
-    let (status, newest) = client.get("/api/timeline", &[("limit", "1".to_owned())])?;
-    if status != 200 {
-        bail!("{}", problem_text(status, &newest));
-    }
     output::line("1. A span, published with the stock NATS client:\n")?;
     let activity = publish_by_nats(addresses)?;
     output::line("\n2. A scheduled JavaScript function, published by HTTP:\n")?;
@@ -36,18 +32,24 @@ pub(super) fn show(addresses: &Addresses) -> Result<()> {
     output::line(&output::heading())?;
     let mut seen = 0;
     let mut executed = Value::Null;
-    client.events("/api/timeline/stream", &[], Some("0"), |event, _, data| {
-        let span: Value = serde_json::from_str(data).unwrap_or(Value::Null);
-        let is_ours = event == "span" && (belongs(&span, &activity) || belongs(&span, &function));
-        if is_ours {
-            seen += 1;
-            output::line(&output::span_row(&span))?;
-            if span.get("entity_type").and_then(Value::as_str) == Some("execution") {
-                executed = span;
+    client.events(
+        "/api/timeline/stream",
+        &[],
+        Some(&after.to_string()),
+        |event, _, data| {
+            let span: Value = serde_json::from_str(data).unwrap_or(Value::Null);
+            let is_ours =
+                event == "span" && (belongs(&span, &activity) || belongs(&span, &function));
+            if is_ours {
+                seen += 1;
+                output::line(&output::span_row(&span))?;
+                if span.get("entity_type").and_then(Value::as_str) == Some("execution") {
+                    executed = span;
+                }
             }
-        }
-        Ok(seen < SPANS && executed.is_null())
-    })?;
+            Ok(seen < SPANS && executed.is_null())
+        },
+    )?;
     output::line(&format!(
         "\nThe execution's output: {}",
         executed.get("output").unwrap_or(&executed)

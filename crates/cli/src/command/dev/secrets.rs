@@ -13,6 +13,7 @@ const FILE: &str = "secrets.json";
 #[derive(Serialize, Deserialize)]
 pub(super) struct Secrets {
     pub(super) log_name: String,
+    pub(super) bus: String,
     pub(super) superuser: String,
     pub(super) projector: String,
     pub(super) reader: String,
@@ -36,6 +37,7 @@ impl Secrets {
                 "dev-{}.logline.local",
                 hex::encode(rand::random::<[u8; 4]>())
             ),
+            bus: password(),
             superuser: password(),
             projector: password(),
             reader: password(),

@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use logline_bus::subject::system_addresses;
 use logline_stack::{Binaries, Nats, NatsConfig, Postgres, PostgresConfig, SINGLE_NODE};
 
 use super::secrets::Secrets;
 use crate::parts::pause;
+
+/// The login of the system's own parts on the bus.
+pub(super) const BUS_USER: &str = "logline";
 
 /// A private Postgres and nats-server.
 pub(super) struct Servers {
@@ -34,7 +38,7 @@ impl Servers {
             dir: directory.join("nats"),
             port: nats_port,
             name: secrets.log_name.clone(),
-            settings: SINGLE_NODE.into(),
+            settings: format!("{SINGLE_NODE}{}", authorization(&secrets.bus)?).into(),
         };
         let (postgres, nats) = tokio::join!(
             Postgres::start(&binaries, postgres),
@@ -93,6 +97,16 @@ impl Servers {
         nats.context("nats-server did not stop in order")?;
         postgres.context("Postgres did not stop in order")
     }
+}
+
+/// Who may publish what (BUS-7): the parts log in; anyone on this machine may do all but speak for the system.
+fn authorization(password: &str) -> Result<String> {
+    let denied = serde_json::to_string(&system_addresses())?;
+    Ok(format!(
+        "\nauthorization {{\n  users: [\n    {{ user: \"{BUS_USER}\", password: \"{password}\" }}\n    \
+         {{ user: \"local\", password: \"{password}-local\", permissions: {{ publish: {{ deny: {denied} }} }} }}\n  ]\n}}\n\
+         no_auth_user: \"local\"\n"
+    ))
 }
 
 fn name_flag(error: logline_stack::Error, flag: &str) -> anyhow::Error {
