@@ -11,7 +11,7 @@ pub const SETUP_COMMAND: &str = "make setup";
 
 /// Streams with message schedules need 2.12, their repeating form 2.14.
 const NATS_SERVER_RELEASE_MIN: (u32, u32) = (2, 14);
-/// `security_invoker` views, which the clients' view is, exist since 15.
+/// The lowest release that the ledger is tested with.
 const POSTGRES_RELEASE_MIN: u32 = 15;
 
 pub(crate) const NO_POSTGRES: Error = Error::Missing {

@@ -29,11 +29,11 @@ const FORMS: [(&str, &str); 7] = [
     ),
     (
         "`TIMERS`",
-        "timer.set.acme.observer.0190d6c2-2f7a-7bbb-8a4e-4a9a7d1b2c3d",
+        "timer.set.acme.function.0190d6c2-2f7a-7bbb-8a4e-4a9a7d1b2c3d",
     ),
     (
         "`TIMERS`",
-        "timer.due.acme.observer.0190d6c2-2f7a-7bbb-8a4e-4a9a7d1b2c3d",
+        "timer.due.acme.function.0190d6c2-2f7a-7bbb-8a4e-4a9a7d1b2c3d",
     ),
     ("`CHECKPOINTS`", "ledger.checkpoint.acme"),
     ("`QUARANTINE`", "quarantine._.invalid_address"),
