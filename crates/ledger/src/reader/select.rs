@@ -39,8 +39,9 @@ pub(super) fn by_id(
         }
         None => latest(&mut sql, as_of),
     }
-    // Ids are a tenant's own: of several public spans with one id, the first sealed is meant, which nobody can undercut.
-    sql.push(" order by r.received_at, r.tenant_id limit 1");
+    // Ids are a tenant's own: of several public spans with one id, the one whose first version was sealed first is meant, which nobody
+    // can undercut, not even by waiting for its next version.
+    sql.push(" order by r.first_received_at, r.tenant_id limit 1");
     sql
 }
 

@@ -373,7 +373,7 @@ async fn an_id_is_looked_up_in_the_own_tenant_then_in_system_then_in_public() {
     let mut sealer = ledger.sealer().await;
     let id = span("acme", "alice").id;
     let same = |span: Span| with(span, |span| span.id = id);
-    sealer
+    let sealed = sealer
         .seal(vec![
             same(public("zebra", "eve")),
             same(public("aardvark", "eve")),
@@ -392,6 +392,12 @@ async fn an_id_is_looked_up_in_the_own_tenant_then_in_system_then_in_public() {
         seen("acme").await.as_deref(),
         Some("zebra"),
         "the first sealed cannot be undercut"
+    );
+    sealer.seal(vec![next(&sealed[0], |_| {})]).await;
+    assert_eq!(
+        seen("acme").await.as_deref(),
+        Some("zebra"),
+        "it stays the first with a later version"
     );
     sealer.seal(vec![same(public("system", "root"))]).await;
     assert_eq!(seen("acme").await.as_deref(), Some("system"));
