@@ -1,6 +1,6 @@
 //! What actors read: spans by id, of any tenant, past row-level security.
 
-use logline_span::{Sealed, Seq, SpanId, TenantId};
+use logline_span::{Position, Sealed, SpanId, TenantId};
 use sqlx::postgres::PgPool;
 
 use crate::connection::{self, Config};
@@ -31,18 +31,18 @@ impl Actors {
         connection::again(&self.pool, || row::version(&self.pool, tenant, id, None)).await
     }
 
-    /// One version of a span.
+    /// The version of a span that was the latest before a position of its tenant's chain.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn at(
+    pub async fn as_of(
         &self,
         tenant: &TenantId,
         id: SpanId,
-        seq: Seq,
+        before: Position,
     ) -> Result<Option<Sealed>, Error> {
         connection::again(&self.pool, || {
-            row::version(&self.pool, tenant, id, Some(seq))
+            row::version_before(&self.pool, tenant, id, before)
         })
         .await
     }

@@ -50,7 +50,7 @@ impl std::fmt::Debug for IdentityKey {
     }
 }
 
-/// The same text as `app.identity_message` builds; a tenant holds no line break, and the principal comes last.
+/// The same text as `app.proof` builds; a tenant holds no line break, and the principal comes last.
 fn message(reader: &Reader, backend: i32, transaction_micros: i64) -> String {
     format!(
         "{backend}\n{transaction_micros}\n{}\n{}",

@@ -328,3 +328,24 @@ pub(crate) async fn version(
         .await?;
     row.as_ref().map(decode_or_fail).transpose()
 }
+
+/// The latest version before a position of the tenant's chain.
+pub(crate) async fn version_before(
+    executor: impl PgExecutor<'_>,
+    tenant: &TenantId,
+    id: SpanId,
+    before: Position,
+) -> Result<Option<Sealed>, Error> {
+    let sql = concat!(
+        "select ",
+        columns!(),
+        " from ledger.span where tenant_id = $1 and id = $2 and position < $3 order by seq desc limit 1"
+    );
+    let row = sqlx::query(sql)
+        .bind(tenant.as_str())
+        .bind(id.as_uuid())
+        .bind(i64::try_from(before.get()).unwrap_or(i64::MAX))
+        .fetch_optional(executor)
+        .await?;
+    row.as_ref().map(decode_or_fail).transpose()
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use logline_bus::{Delivery, trace};
 use logline_sandbox::{FailureCode, Limits, Outcome, Run};
-use logline_span::{Sealed, Seq};
+use logline_span::Sealed;
 use tracing::Instrument;
 
 use super::{Plan, Unrunnable};
@@ -16,9 +16,6 @@ use crate::outbox::Context;
 use crate::supervisor::Charge;
 use crate::written::{self, Writer, Written};
 use crate::{DEPTH_MAX, Role, Step, metric};
-
-/// Versions of a function sealed between a request and its turn, gaps between their numbers counted.
-const LATER_VERSIONS_MAX: usize = 256;
 
 pub(crate) struct Job {
     pub(crate) charge: Charge,
@@ -99,24 +96,10 @@ impl Job {
         let id = request.span.parent_id?;
         let tenant = &request.span.tenant_id;
         let ledger = &self.charge.shared.resources.ledger;
-        let mut version = self
-            .insist("look the function up", || ledger.latest(tenant, id))
-            .await;
-        let mut later = version.as_ref().map(|latest| latest.span.seq);
-        for _ in 0..LATER_VERSIONS_MAX {
-            if version
-                .as_ref()
-                .is_some_and(|version| version.position < request.position)
-            {
-                return version;
-            }
-            let earlier = later.and_then(|later| Seq::new(later.get().checked_sub(1)?))?;
-            version = self
-                .insist("look the function up", || ledger.at(tenant, id, earlier))
-                .await;
-            later = Some(earlier);
-        }
-        None
+        self.insist("look the function up", || {
+            ledger.as_of(tenant, id, request.position)
+        })
+        .await
     }
 
     async fn run(&self, run: Run) -> Outcome {

@@ -1,7 +1,7 @@
 use logline_ledger::{
     Actors, AsOf, Batch, Digest, Provision, Query, ReaderSession, Scope, Verifier, Wanted, Writer,
 };
-use logline_span::{Seq, SpanId, TenantId};
+use logline_span::{Position, Seq, SpanId, TenantId};
 
 fn can_be_spawned<F: Future + Send>(_: F) {}
 
@@ -27,6 +27,6 @@ fn every_call_can_be_spawned(
     can_be_spawned(reader.outcome(1, digest));
     can_be_spawned(verifier.verify(&scope, |_| ()));
     can_be_spawned(actors.latest(&tenant, id));
-    can_be_spawned(actors.at(&tenant, id, Seq::ZERO));
+    can_be_spawned(actors.as_of(&tenant, id, Position::FIRST));
     can_be_spawned(logline_ledger::migrate("", &provision));
 }

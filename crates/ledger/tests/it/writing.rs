@@ -328,10 +328,17 @@ async fn the_writer_finds_what_a_batch_would_repeat() {
     );
     assert_eq!(
         actors
-            .at(&tenant("acme"), first.span.id, Seq::ZERO)
+            .as_of(&tenant("acme"), first.span.id, second.position)
             .await
             .unwrap(),
         Some(first.clone())
+    );
+    assert_eq!(
+        actors
+            .as_of(&tenant("acme"), first.span.id, first.position)
+            .await
+            .unwrap(),
+        None
     );
     assert_eq!(
         actors
