@@ -55,7 +55,7 @@ pub(crate) async fn receipt(
             };
             (json, receipt.to_json()).into_response()
         }
-        Some(_) | None => {
+        None => {
             let detail = "there is no such receipt yet, or it is not yours";
             let retry = [(header::RETRY_AFTER, RETRY_AFTER)];
             (retry, Problem::new(Code::NotFound, detail)).into_response()

@@ -6,7 +6,6 @@ use logline_span::Timestamp;
 
 /// Why a call to the ledger failed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The address of the database cannot be read.
     #[error("the database address is not valid")]

@@ -14,7 +14,6 @@ pub struct Digest(pub [u8; 16]);
 
 /// What the ledger knows about a message that was handled.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum StoredOutcome {
     /// It was sealed, or repeats a span that was.
     Sealed {

@@ -81,7 +81,6 @@ pub struct Migrated {
 
 /// Why a database was not migrated.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum MigrateError {
     /// Postgres is away or refused a statement.
     #[error("the database cannot be migrated")]

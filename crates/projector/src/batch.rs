@@ -71,7 +71,7 @@ impl Decided {
 }
 
 /// What the publisher of a message that was handled before is told again.
-pub(crate) fn receipt_again(outcome: StoredOutcome) -> Option<Receipt> {
+pub(crate) fn receipt_again(outcome: StoredOutcome) -> Receipt {
     match outcome {
         StoredOutcome::Sealed {
             id,
@@ -80,16 +80,14 @@ pub(crate) fn receipt_again(outcome: StoredOutcome) -> Option<Receipt> {
             position,
             curr_hash,
             duplicate,
-        } => Some(Receipt::Sealed {
+        } => Receipt::Sealed {
             id,
             seq,
             at,
             position,
             curr_hash,
             duplicate,
-        }),
-        StoredOutcome::Refused(refusal) => Some(Receipt::Refused(refusal)),
-        // An outcome that this release does not know says nothing.
-        _ => None,
+        },
+        StoredOutcome::Refused(refusal) => Receipt::Refused(refusal),
     }
 }

@@ -33,7 +33,6 @@ pub struct Config {
 
 /// Why a sandbox cannot work.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The system gave no thread.
     #[error("a thread of the sandbox cannot be started")]

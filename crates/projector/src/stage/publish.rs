@@ -180,7 +180,7 @@ impl Publish {
             let outcome = context
                 .ask(&context.stop, || context.writer.outcome(seq, digest))
                 .await?;
-            if let Some(receipt) = outcome.and_then(receipt_again) {
+            if let Some(receipt) = outcome.map(receipt_again) {
                 self.send(reply, &receipt).await;
             }
         }
