@@ -182,13 +182,6 @@ impl Principal {
     }
 }
 
-impl EntityType {
-    /// Whether only the system may write spans of this type.
-    pub fn is_reserved(&self) -> bool {
-        reserved::is_reserved_type(self)
-    }
-}
-
 fn is_tenant(text: &str) -> bool {
     let first = text.bytes().next();
     text.len() <= TOKEN_BYTES_MAX

@@ -5,8 +5,6 @@ pub(crate) mod literal;
 pub(crate) mod reader;
 pub(crate) mod scribe;
 
-use serde::Serialize;
-
 use crate::draft::Limits;
 use crate::refusal::{Code, Refusal};
 use scribe::{Scribe, Source};
@@ -58,13 +56,6 @@ impl Json {
             Ok(()) => Ok(Self(scribe.text().into())),
             Err(error) => Err(scribe.refusal(&reader::Failure::of_json(&error))),
         }
-    }
-
-    /// The canonical form of anything that serialises into JSON.
-    pub fn from_serialize<T: Serialize>(value: &T) -> Result<Self, Refusal> {
-        let value = serde_json::to_value(value)
-            .map_err(|_| Refusal::new(Code::WrongType, "the value has no JSON form"))?;
-        Self::from_value(&value)
     }
 
     /// The canonical text.

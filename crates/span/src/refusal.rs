@@ -98,8 +98,6 @@ codes! {
     TypeMismatch = "type_mismatch", 400, "Leave entity_type out, or publish to that type's address.";
     /// A bus address that does not parse.
     InvalidAddress = "invalid_address", 400, "Publish to ingest.<tenant>.<principal>.<entity_type>.";
-    /// A `traceparent` header that does not parse.
-    InvalidTraceparent = "invalid_traceparent", 400, "Send the header as W3C Trace Context defines it, or leave it out.";
     /// The signature does not verify.
     SignatureInvalid = "signature_invalid", 422, "Sign \"logline-span-v1\\0\" and the content hash of the span exactly as it is sent.";
     /// A signed span that leaves something to be filled in.
@@ -120,8 +118,6 @@ codes! {
     ChainBroken = "chain_broken", 422, "Compare with the ledger; run `logline verify`.";
     /// No valid credentials.
     Unauthorized = "unauthorized", 401, "Send Authorization: Bearer with a valid token.";
-    /// Credentials that do not permit it.
-    Forbidden = "forbidden", 403, "Ask the tenant's admin for the right.";
     /// Nothing there that the reader may see.
     NotFound = "not_found", 404, "Check the id, and that you may read it.";
     /// The path exists, the method does not.
@@ -140,8 +136,6 @@ codes! {
     BusUnavailable = "bus_unavailable", 503, "Send it again with the same idempotency_key or id.";
     /// The ledger cannot be reached.
     LedgerUnavailable = "ledger_unavailable", 503, "Read again later; publishing goes on.";
-    /// The part is stopping or starting.
-    ShuttingDown = "shutting_down", 503, "Send it again to another process, or later.";
     /// A fault of this system.
     Internal = "internal", 500, "Report the trace_id to the operator.";
 }
