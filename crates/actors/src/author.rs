@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use logline_bus::Subject;
-use logline_span::{Code, Hash, Limits, PublicKey, SigningKey, Span, SpanId};
+use logline_span::{
+    Arrival, Code, Draft, Encoding, Hash, Limits, PublicKey, Refusal, SigningKey, Span, SpanId,
+};
 
-use crate::foreign;
-use crate::written::Written;
+use crate::written::{self, Written};
+use crate::{foreign, metric};
 
 /// Keeps the key of the ids apart from everything else that is made from the signing key.
 const ID_CONTEXT: &str = "logline 2026 id of a span of the system v1";
@@ -44,13 +46,33 @@ impl Author {
         }
     }
 
+    /// What breaks the rules of spans all the same is replaced by a stand-in: a span that the projector would refuse vanishes.
     pub(crate) fn sign(&self, written: Written) -> Signed {
+        let mut written = written;
+        written.span.id = self.id(&written.span);
+        fit(&mut written.span, &self.limits);
+        match check(&written, &self.limits) {
+            Ok(()) => self.seal_off(written),
+            Err(refusal) => self.sign_stand_in(written, &refusal),
+        }
+    }
+
+    /// Signs what stands for a span that was refused.
+    pub(crate) fn sign_stand_in(&self, refused: Written, refusal: &Refusal) -> Signed {
+        let Refusal { code, pointer, .. } = refusal;
+        let entity_type = &refused.span.entity_type;
+        tracing::error!(%code, pointer, %entity_type, "a span of the system breaks the rules and is replaced");
+        metrics::counter!(metric::REFUSED, "code" => code.as_str()).increment(1);
+        let mut written = written::stand_in(refused, refusal);
+        written.span.id = self.id(&written.span);
+        self.seal_off(written)
+    }
+
+    fn seal_off(&self, written: Written) -> Signed {
         let Written {
             principal,
             mut span,
         } = written;
-        span.id = self.id(&span);
-        fit(&mut span, &self.limits);
         span.signature = Some(self.signing_key.sign_content(&span.content_hash()));
         span.public_key = Some(self.public_key);
         let subject = Subject::ingest(&span.tenant_id, &principal, &span.entity_type);
@@ -78,6 +100,25 @@ impl Author {
         let millis = u64::try_from(span.at.as_micros() / 1000).unwrap_or(0);
         SpanId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid())
     }
+}
+
+/// The checks that the projector makes without the ledger.
+fn check(written: &Written, limits: &Limits) -> Result<(), Refusal> {
+    let Written { principal, span } = written;
+    let mut body = Vec::new();
+    span.canonical(&mut body);
+    let arrival = Arrival {
+        tenant: &span.tenant_id,
+        principal,
+        entity_type: Some(&span.entity_type),
+        // The bus's time is later than what the span speaks of.
+        received_at: span.at,
+        trace_id: None,
+        id: span.id,
+    };
+    Draft::parse(&body, Encoding::Json, limits)?
+        .complete(&arrival, limits)
+        .map(drop)
 }
 
 /// Replaces the largest foreign content until the span as a whole obeys SPAN-2; each of them does so by itself.

@@ -7,7 +7,7 @@ pub(crate) mod actor;
 
 use std::time::Duration;
 
-use logline_span::{Sealed, Seq, Timestamp};
+use logline_span::{Sealed, Seq, SpanId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::DEPTH_MAX;
@@ -118,6 +118,13 @@ pub(crate) fn due(alarm: Alarm, now: Timestamp, latest: Option<&Sealed>) -> Vec<
         })
     });
     publish.into_iter().chain(arm).collect()
+}
+
+/// A function's timer fired, and the ledger holds the function in a form that cannot be read: its schedule ends, visibly.
+pub(crate) fn unreadable(alarm: Alarm, tenant: &TenantId, function: SpanId) -> Vec<Action> {
+    let Alarm { seq, due, .. } = alarm;
+    let incident = written::unreadable(tenant, function, seq, due);
+    vec![Action::Publish(Box::new(incident))]
 }
 
 fn is_open(function: &Sealed) -> bool {

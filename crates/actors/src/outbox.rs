@@ -4,13 +4,20 @@ use std::time::Duration;
 
 use logline_bus as bus;
 use logline_bus::{Answer, Bus, Outgoing, Receipt, trace};
-use logline_span::SpanId;
+use logline_span::{Refusal, SpanId};
 
 use crate::author::{Author, Signed};
 use crate::written::Written;
 
 /// How long a receipt is waited for at a time.
 const RECEIPT_WAIT: Duration = Duration::from_secs(5);
+
+/// What became of a span that was to be sealed.
+pub(crate) enum Sent {
+    /// Sealed under this id, which is the first one's where it is a repeat.
+    Sealed(SpanId),
+    Refused(Refusal),
+}
 
 /// Signs and publishes.
 pub(crate) struct Outbox {
@@ -49,6 +56,11 @@ impl Outbox {
         self.author.sign(written)
     }
 
+    /// See [`Author::sign_stand_in`].
+    pub(crate) fn sign_stand_in(&self, refused: Written, refusal: &Refusal) -> Signed {
+        self.author.sign_stand_in(refused, refusal)
+    }
+
     /// Publishes; the bus has the span when this returns.
     pub(crate) async fn publish(
         &self,
@@ -61,20 +73,19 @@ impl Outbox {
             .map(drop)
     }
 
-    /// Publishes and waits until it is sealed: the id under which it is, which is the first one's where it is a repeat.
-    /// None while no receipt comes.
+    /// Publishes and waits for the receipt; none while it does not come.
     pub(crate) async fn publish_sealed(
         &self,
         signed: &Signed,
         context: &Context,
-    ) -> Result<Option<SpanId>, bus::Error> {
+    ) -> Result<Option<Sent>, bus::Error> {
         let answer = self
             .bus
             .publish_sealed(&signed.subject, outgoing(signed, context), RECEIPT_WAIT)
             .await?;
         Ok(match answer {
-            Answer::Receipt(Receipt::Sealed { id, .. }) => Some(id),
-            Answer::Receipt(Receipt::Refused { .. }) => Some(signed.span.id),
+            Answer::Receipt(Receipt::Sealed { id, .. }) => Some(Sent::Sealed(id)),
+            Answer::Receipt(Receipt::Refused(refusal)) => Some(Sent::Refused(refusal)),
             Answer::Pending { .. } => None,
         })
     }

@@ -33,6 +33,8 @@ pub(crate) enum Unrunnable {
     FunctionNotFound,
     #[error("the request's parent_id names a span that is not a function")]
     NotAFunction,
+    #[error("the ledger holds the function in a form that cannot be read")]
+    FunctionUnreadable,
     #[error("the function is deleted")]
     FunctionDeleted,
     #[error("the function has no code")]
@@ -49,6 +51,7 @@ impl Unrunnable {
             Self::FunctionMissing => "function_missing",
             Self::FunctionNotFound => "function_not_found",
             Self::NotAFunction => "not_a_function",
+            Self::FunctionUnreadable => "function_unreadable",
             Self::FunctionDeleted => "function_deleted",
             Self::CodeMissing => "code_missing",
             Self::LanguageUnsupported => "language_unsupported",

@@ -7,7 +7,7 @@
 use std::str::FromStr;
 
 use logline_span::{
-    Json, Principal, Sealed, Seq, Span, SpanId, TenantId, Timestamp, TraceId, Visibility,
+    Json, Principal, Refusal, Sealed, Seq, Span, SpanId, TenantId, Timestamp, TraceId, Visibility,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -143,6 +143,26 @@ pub(crate) fn execution(request: &Sealed, function: Option<&Sealed>, ran: Ran) -
     written
 }
 
+/// What stands for a span that breaks the rules: that it happened, without what others made of it.
+pub(crate) fn stand_in(refused: Written, refusal: &Refusal) -> Written {
+    let Written {
+        principal,
+        mut span,
+    } = refused;
+    let Refusal { code, pointer, .. } = refusal;
+    let message = format!("the span was refused: {code} at {pointer:?}");
+    span.idempotency_key = span.idempotency_key.map(|key| format!("{key}:refused"));
+    span.name = None;
+    span.input = None;
+    span.output = None;
+    span.metadata = None;
+    span.error = Some(foreign::json(
+        &json!({ "code": "refused", "refusal": code, "message": message }),
+    ));
+    span.status = Some(literal("error"));
+    Written { principal, span }
+}
+
 /// The label on an execution that took long.
 pub(crate) fn slow(request: &Sealed, execution: &Span, duration_ms: u32) -> Written {
     let belonging = Belonging {
@@ -214,6 +234,29 @@ pub(crate) fn too_deep(writer: Writer, cause: &Sealed, depth_max: u16) -> Writte
         format!("the chain of causes is longer than {depth_max}: nothing follows from this span");
     span.metadata = Some(foreign::json(
         &json!({ "code": "depth_exceeded", "detail": detail }),
+    ));
+    written
+}
+
+/// A schedule that ended because its function cannot be read.
+pub(crate) fn unreadable(tenant: &TenantId, function: SpanId, seq: Seq, due: Timestamp) -> Written {
+    let writer = Writer::Observer;
+    let belonging = Belonging {
+        tenant: tenant.clone(),
+        owner: writer.principal(),
+        visibility: Visibility::Tenant,
+    };
+    let key = format!("{}:{function}:{seq}:{due}:unreadable", writer.name());
+    let mut written = bare(writer, "incident", belonging, due, key);
+    let span = &mut written.span;
+    span.trace_id = TraceId::of(function);
+    span.did = Some("detected".to_owned());
+    span.this = "schedule".to_owned();
+    span.related_to = vec![function];
+    let detail =
+        "the ledger holds the function in a form that cannot be read: its schedule has ended";
+    span.metadata = Some(foreign::json(
+        &json!({ "code": "function_unreadable", "detail": detail }),
     ));
     written
 }

@@ -121,7 +121,12 @@ fn ledger_problem(error: &Error) -> Problem {
             );
             Problem::new(Code::LedgerUnavailable, "the ledger cannot be reached")
         }
-        error => {
+        Error::Url(_)
+        | Error::Refused(_)
+        | Error::Undecodable { .. }
+        | Error::Fenced
+        | Error::NotAClient
+        | Error::NotProvisioned => {
             tracing::error!(error = error as &dyn std::error::Error, "a read failed");
             Problem::new(Code::Internal, "the ledger could not be read")
         }

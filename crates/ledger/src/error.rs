@@ -53,17 +53,17 @@ pub enum Disposition {
 }
 
 impl Error {
-    /// Whether trying again makes sense.
+    /// Whether trying again makes sense. A grant or a migration that is missing is an operator's to mend, and condemns nothing.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Unavailable(_) | Self::NotYetSealed { .. } => Disposition::Retry,
-            Self::Url(_)
+            Self::Unavailable(_)
             | Self::Refused(_)
-            | Self::Undecodable { .. }
-            | Self::Fenced
-            | Self::NotAClient
-            | Self::NotProvisioned => Disposition::Refuse,
+            | Self::NotYetSealed { .. }
+            | Self::NotProvisioned => Disposition::Retry,
+            Self::Url(_) | Self::Undecodable { .. } | Self::Fenced | Self::NotAClient => {
+                Disposition::Refuse
+            }
         }
     }
 }

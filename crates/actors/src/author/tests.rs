@@ -82,3 +82,23 @@ fn exe_7_content_that_makes_the_span_too_large_becomes_a_digest() {
         Hash::of(large.as_str().as_bytes()).to_string()
     );
 }
+
+/// A span that the projector refuses would leave no trace of what happened.
+#[test]
+fn exe_7_what_breaks_the_rules_is_replaced_and_not_lost() {
+    let mut broken = ran(None, field(json!({ "a": 1 })));
+    broken.span.name = Some("x".repeat(1000));
+    let key = broken.span.idempotency_key.clone().unwrap();
+    let signed = author(1).sign(broken);
+    let span = accepted(&signed);
+    assert_eq!(span, signed.span);
+    assert_eq!(span.idempotency_key, Some(format!("{key}:refused")));
+    assert_eq!(span.status.unwrap().as_str(), "error");
+    assert_eq!((span.name, span.output), (None, None));
+    assert_eq!(span.error.unwrap().to_value()["refusal"], "too_long");
+
+    let mut broken = ran(None, field(json!({ "a": 1 })));
+    broken.span.error = Some(field(json!("e".repeat(300 << 10))));
+    let span = accepted(&author(1).sign(broken));
+    assert_eq!(span.error.unwrap().to_value()["refusal"], "too_large");
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use logline_bus::{ConsumerSpec, Delivery, Filter, Schedule, Timer, TimerDelivery, Token, trace};
+use logline_ledger::Disposition;
 use logline_span::{Refusal, SpanId, TenantId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
@@ -184,13 +185,17 @@ impl Charge {
             return Ok(());
         };
         let context = Context::of_cause(alarm.depth, timer.traceparent.clone());
-        let latest = self
-            .shared
-            .resources
-            .ledger
-            .latest(&timer.tenant, id)
-            .await?;
-        let actions = super::due(alarm, now(), latest.as_ref());
+        let actions = match self.shared.resources.ledger.latest(&timer.tenant, id).await {
+            Ok(latest) => super::due(alarm, now(), latest.as_ref()),
+            Err(error) => match error.disposition() {
+                Disposition::Retry => return Err(error.into()),
+                Disposition::Refuse => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, function = %id, "the function cannot be read");
+                    super::unreadable(alarm, &timer.tenant, id)
+                }
+            },
+        };
         self.perform(&timer.tenant, id, actions, &context).await
     }
 

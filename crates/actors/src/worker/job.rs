@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logline_bus::{Delivery, trace};
+use logline_ledger::Disposition;
 use logline_sandbox::{FailureCode, Limits, Outcome, Run};
 use logline_span::Sealed;
 use tracing::Instrument;
 
 use super::{Plan, Unrunnable};
-use crate::outbox::Context;
+use crate::outbox::{Context, Sent};
 use crate::supervisor::Charge;
 use crate::written::{self, Writer, Written};
 use crate::{DEPTH_MAX, Role, Step, metric};
@@ -69,7 +70,10 @@ impl Job {
                 .publish(written::too_deep(Writer::Worker, request, DEPTH_MAX))
                 .await;
         }
-        let function = self.function(request).await;
+        let function = match self.function(request).await {
+            Ok(function) => function,
+            Err(unrunnable) => return self.publish(super::unrun(request, None, unrunnable)).await,
+        };
         if self.delivery.deliveries > self.charge.shared.config.deliveries_max {
             return self
                 .publish(super::unrun(
@@ -92,12 +96,24 @@ impl Job {
     }
 
     /// The function's version that held when the request was sealed.
-    async fn function(&self, request: &Sealed) -> Option<Sealed> {
-        let id = request.span.parent_id?;
+    async fn function(&self, request: &Sealed) -> Result<Option<Sealed>, Unrunnable> {
+        let Some(id) = request.span.parent_id else {
+            return Ok(None);
+        };
         let tenant = &request.span.tenant_id;
         let ledger = &self.charge.shared.resources.ledger;
-        self.insist("look the function up", || {
-            ledger.as_of(tenant, id, request.position)
+        self.insist("look the function up", || async {
+            match ledger.as_of(tenant, id, request.position).await {
+                Ok(function) => Ok(Ok(function)),
+                Err(error) => match error.disposition() {
+                    Disposition::Retry => Err(error),
+                    Disposition::Refuse => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, "the function cannot be read");
+                        Ok(Err(Unrunnable::FunctionUnreadable))
+                    }
+                },
+            }
         })
         .await
     }
@@ -120,6 +136,7 @@ impl Job {
     /// The execution, and the label behind it where it was slow: under the id with which the execution is sealed.
     async fn report(&self, request: &Sealed, execution: Written) {
         let shared = &self.charge.shared;
+        let principal = execution.principal.clone();
         let mut signed = shared.outbox.sign(execution);
         let status = signed
             .span
@@ -146,9 +163,25 @@ impl Job {
                 .await?
                 .ok_or(NotNow::Receipt)
         });
-        signed.span.id = sealed.await;
-        if let Some(label) = super::slow(request, &signed.span, slow) {
-            self.publish(label).await;
+        match sealed.await {
+            Sent::Sealed(id) => {
+                signed.span.id = id;
+                if let Some(label) = super::slow(request, &signed.span, slow) {
+                    self.publish(label).await;
+                }
+            }
+            // A label needs the span that it is put on.
+            Sent::Refused(refusal) => {
+                let refused = Written {
+                    principal,
+                    span: signed.span,
+                };
+                let stand_in = shared.outbox.sign_stand_in(refused, &refusal);
+                self.insist("publish what stands for the execution", || {
+                    shared.outbox.publish(&stand_in, &context)
+                })
+                .await;
+            }
         }
     }
 

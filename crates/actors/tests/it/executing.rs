@@ -160,6 +160,22 @@ async fn a_request_for_a_function_that_is_not_there_is_answered_to_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_cannot_be_read_is_an_answer_and_holds_nothing_up() {
+    let world = World::new().await;
+    let function = world.function(HELLO, json!({ "status": "active" })).await;
+    world.damage(function);
+    let mut tail = world.tail(&["execution"]).await;
+    let _actors = world.actors().await;
+    let request = world.request("bob", function, json!({})).await;
+    let execution = tail.of(function).await;
+    assert_eq!(execution.span.caused_by, Some(request));
+    assert_eq!(
+        execution.span.error.unwrap().to_value()["code"],
+        "function_unreadable"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_owner_and_named_invokers_may_have_a_function_run() {
     let world = World::new().await;
     let _actors = world.actors().await;

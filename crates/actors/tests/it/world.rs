@@ -107,10 +107,19 @@ impl World {
     }
 
     pub(crate) async fn actors_with(&self, config: Config, on_step: Option<OnStep>) -> Running {
+        self.actors_in(sandbox().await, config, on_step).await
+    }
+
+    pub(crate) async fn actors_in(
+        &self,
+        sandbox: Sandbox,
+        config: Config,
+        on_step: Option<OnStep>,
+    ) -> Running {
         let resources = Resources {
             bus: connect(&self.nats).await,
             ledger: ledger::Actors::connect(&self.ledger(ledger::Role::Actor)).unwrap(),
-            sandbox: sandbox().await,
+            sandbox,
             signing_key: SigningKey::from_seed(&[3; 32]),
             on_step,
         };
@@ -177,7 +186,15 @@ impl World {
 
     /// How many rows of the ledger fulfil a condition.
     pub(crate) fn count(&self, condition: &str) -> u64 {
-        let statement = format!("select count(*) from ledger.span where {condition}");
+        self.sql(&format!(
+            "select count(*) from ledger.span where {condition}"
+        ))
+        .parse()
+        .unwrap()
+    }
+
+    /// What Postgres answers its superuser.
+    pub(crate) fn sql(&self, statement: &str) -> String {
         let output = std::process::Command::new(logline_testkit::psql())
             .args([
                 "--no-psqlrc",
@@ -185,7 +202,7 @@ impl World {
                 "--tuples-only",
                 "--no-align",
                 "--command",
-                &statement,
+                statement,
             ])
             .arg(admin_url(&self.store))
             .output()
@@ -195,11 +212,16 @@ impl World {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap()
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Damages what the ledger holds of a span, as nobody but a superuser can.
+    pub(crate) fn damage(&self, id: SpanId) {
+        self.sql(&format!(
+            "alter table ledger.span disable trigger ur_no_update;
+             update ledger.span set trace_id = repeat('?', 32) where id = '{id}';
+             alter table ledger.span enable always trigger ur_no_update",
+        ));
     }
 
     /// Waits until everything that was asked for before is answered: actors take functions and requests in order.
@@ -297,17 +319,29 @@ async fn connect(nats: &Nats) -> Bus {
     Bus::connect(&config).await.unwrap()
 }
 
+/// A sandbox with less memory than its engine needs.
+pub(crate) fn broken_sandbox() -> Sandbox {
+    Sandbox::new(logline_sandbox::Config {
+        memory_bytes_max: 1 << 16,
+        ..sandbox_config()
+    })
+    .unwrap()
+}
+
+fn sandbox_config() -> logline_sandbox::Config {
+    logline_sandbox::Config {
+        cache_dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("sandbox"),
+        instances: 4,
+        queue: 64,
+        memory_bytes_max: 64 << 20,
+    }
+}
+
 /// One sandbox for all tests of the process: the engine is compiled once.
 async fn sandbox() -> Sandbox {
     static SANDBOX: OnceCell<Sandbox> = OnceCell::const_new();
     let make = || async {
-        let config = logline_sandbox::Config {
-            cache_dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("sandbox"),
-            instances: 4,
-            queue: 64,
-            memory_bytes_max: 64 << 20,
-        };
-        let sandbox = Sandbox::new(config).unwrap();
+        let sandbox = Sandbox::new(sandbox_config()).unwrap();
         sandbox.ready().await.unwrap();
         sandbox
     };
