@@ -9,13 +9,13 @@ use crate::Role;
 /// How one role fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Not yet begun.
+    /// Not yet begun; the worker waits for the sandbox.
     Starting,
     /// Taking messages.
     Running,
     /// It crashed and comes back by itself after a pause.
     Restarting,
-    /// It does not run: it kept crashing, or it was told to stop.
+    /// It does not run: it kept crashing, the sandbox cannot be loaded, or it was told to stop.
     Stopped {
         /// Why; holds no content of any span.
         reason: String,

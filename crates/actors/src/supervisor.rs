@@ -40,8 +40,8 @@ pub(crate) struct Tree {
     /// Of the present life of each role.
     lives: BTreeMap<Role, Life>,
     crashes: BTreeMap<Role, VecDeque<Instant>>,
-    /// Incidents on their way out; they end with the supervisor.
-    reports: JoinSet<()>,
+    /// Incidents on their way out, and the wait for the sandbox; they end with the supervisor.
+    tasks: JoinSet<()>,
 }
 
 impl Actor for Supervisor {
@@ -54,16 +54,21 @@ impl Actor for Supervisor {
         myself: ActorRef<Start>,
         shared: Arc<Shared>,
     ) -> Result<Tree, ActorProcessingErr> {
-        let roles = &shared.config.roles;
-        for role in roles {
-            myself.send_message(Start(*role))?;
+        let mut tasks = JoinSet::new();
+        for role in &shared.config.roles {
+            match role {
+                Role::Observer => myself.send_message(Start(*role))?,
+                Role::Worker => {
+                    tasks.spawn(when_sandbox_is_ready(myself.clone(), Arc::clone(&shared)));
+                }
+            }
         }
         Ok(Tree {
             lives: BTreeMap::new(),
             shared,
             children: HashMap::new(),
             crashes: BTreeMap::new(),
-            reports: JoinSet::new(),
+            tasks,
         })
     }
 
@@ -133,6 +138,24 @@ impl Actor for Supervisor {
     }
 }
 
+/// A worker that cannot run anything takes no requests: it would keep them from a process that can.
+async fn when_sandbox_is_ready(supervisor: ActorRef<Start>, shared: Arc<Shared>) {
+    match shared.resources.sandbox.ready().await {
+        // It fails where the supervisor is gone.
+        Ok(()) => drop(supervisor.send_message(Start(Role::Worker))),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "no function can run: the worker does not start"
+            );
+            let reason = error.to_string().chars().take(REASON_CHARS_MAX).collect();
+            shared
+                .monitor
+                .set(Role::Worker, RoleState::Stopped { reason });
+        }
+    }
+}
+
 impl Tree {
     async fn spawn(&mut self, role: Role, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
         let life = Life::open();
@@ -194,7 +217,7 @@ impl Tree {
         let written = written::role_stopped(writer, role, occasion, &detail);
         let signed = self.shared.outbox.sign(written);
         let shared = Arc::clone(&self.shared);
-        self.reports.spawn(async move {
+        self.tasks.spawn(async move {
             let context = Context { depth: 0, traceparent: None };
             let mut failures = 0;
             while let Err(error) = shared.outbox.publish(&signed, &context).await {

@@ -8,7 +8,7 @@ use logline_actors::{Role, State, Step};
 use logline_testkit::deadline;
 use serde_json::json;
 
-use crate::world::{PATIENCE, World, config, failing};
+use crate::world::{PATIENCE, World, broken_sandbox, config, failing};
 
 const ECHO: &str = "export function main(ctx) { return ctx.input }";
 
@@ -84,6 +84,26 @@ async fn exe_5_a_role_that_keeps_crashing_stops_with_an_incident() {
         incident.metadata.unwrap().to_value()["code"],
         "role_stopped"
     );
+}
+
+/// It would hold the requests that another process could run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_sandbox_cannot_be_loaded_is_not_ready_and_takes_no_request() {
+    let world = World::new().await;
+    let mut broken = world.actors_in(broken_sandbox(), config(), None).await;
+    let stopped = deadline(
+        PATIENCE,
+        broken.health.wait_for(|roles| {
+            let states = (&roles[&Role::Observer], &roles[&Role::Worker]);
+            matches!(states, (State::Running, State::Stopped { .. }))
+        }),
+    );
+    assert!(stopped.await);
+    assert!(!broken.health.is_ready());
+    let function = world.function(ECHO, json!({ "input": 7 })).await;
+    let _whole = world.actors().await;
+    let mut tail = world.tail(&["execution"]).await;
+    assert_eq!(tail.of(function).await.span.output.unwrap().to_value(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
