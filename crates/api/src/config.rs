@@ -34,6 +34,8 @@ pub struct Config {
     pub streams_max: usize,
     /// Most connections at once: each holds a file descriptor and a buffer.
     pub connections_max: usize,
+    /// How long a peer may take nothing of its answer before its connection is cut.
+    pub write_stall_ms: u64,
     /// How long running requests may take to end when the API stops.
     pub drain_ms: u64,
 }
@@ -53,6 +55,7 @@ impl Config {
         slow_reader_ms: 10_000,
         streams_max: 256,
         connections_max: 1024,
+        write_stall_ms: 30_000,
         drain_ms: 5_000,
     };
 }

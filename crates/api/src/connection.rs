@@ -16,25 +16,38 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::metric;
 
+mod progress;
+
+use progress::Progress;
+
 /// How long a connection may take to send a request's head, and how long an idle one is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause after the system had no descriptor or memory for a connection: trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers connections until `shutdown`, then gives those that are busy `drain` to finish.
+/// What connections may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connections_max: usize,
+    /// How long a peer may take nothing of what is written to it.
+    pub(crate) write_stall: Duration,
+    /// How long busy connections may take to finish once the API stops.
+    pub(crate) drain: Duration,
+}
+
+/// Answers connections until `shutdown`, then lets those that are busy finish.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
-    drain: Duration,
+    limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let permits = Arc::new(Semaphore::new(limits.connections_max));
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
     while let Some((stream, permit)) = accept(&listener, &permits, &shutdown).await {
-        let answering = answer(stream, router.clone(), shutdown.clone());
+        let answering = answer(stream, router.clone(), limits, shutdown.clone());
         let cut = cut.clone();
         tasks.spawn(async move {
             let open = metrics::gauge!(metric::CONNECTIONS);
@@ -49,7 +62,10 @@ pub(crate) async fn serve(
     }
     drop(listener);
     tasks.close();
-    if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(limits.drain, tasks.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(
             connections = tasks.len(),
             "connections were cut: they did not end in time"
@@ -104,9 +120,10 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-async fn answer(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn answer(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
     // A receipt or an event is small and must not wait for more to send; where it fails it only waits.
     let _ = stream.set_nodelay(true);
+    let stream = Progress::new(stream, limits.write_stall);
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -124,3 +141,6 @@ async fn answer(stream: TcpStream, router: Router, shutdown: CancellationToken) 
         tracing::debug!(%error, "connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

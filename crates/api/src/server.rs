@@ -110,9 +110,12 @@ impl Bound {
                 state.tasks.close();
             }
         };
-        let drain = Duration::from_millis(state.config.drain_ms);
-        let limit = state.config.connections_max;
-        let serving = connection::serve(self.listener, router, limit, drain, shutdown);
+        let limits = connection::Limits {
+            connections_max: state.config.connections_max,
+            write_stall: Duration::from_millis(state.config.write_stall_ms),
+            drain: Duration::from_millis(state.config.drain_ms),
+        };
+        let serving = connection::serve(self.listener, router, limits, shutdown);
         futures_util::future::join(ending, serving).await;
         state.tasks.wait().await;
     }
