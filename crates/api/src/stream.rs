@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream as streams};
-use logline_bus::{Start, Tail};
+use logline_bus::{Error, Start, Tail};
 use logline_span::{Code, Reader};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -90,16 +90,22 @@ pub(crate) async fn stream(
             "the bus cannot be reached",
         ));
     }
-    let after = match after {
-        Some(after) => after,
-        None => state.bus.timeline_last().await.map_err(bus_problem)?,
+    let (after, name) = match after {
+        Some(token) => token,
+        None => (
+            state.bus.timeline_last().await.map_err(bus_problem)?,
+            "after",
+        ),
     };
     let addresses = filters.addresses(identity.reader());
     let tail = state
         .bus
         .tail(addresses, Start::After(after))
         .await
-        .map_err(bus_problem)?;
+        .map_err(|error| match error {
+            Error::BeyondEnd { .. } => timeline::invalid_cursor(name),
+            error => bus_problem(error),
+        })?;
     let (frames, sent) = mpsc::channel(FRAMES_MAX);
     let (end, ended) = oneshot::channel();
     let feed = Feed {
@@ -130,7 +136,10 @@ pub(crate) async fn stream(
 }
 
 /// Where the reader stopped: the header, which browsers send when they connect again, stands above the parameter.
-fn resume_token(parameters: &mut Parameters, headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+fn resume_token(
+    parameters: &mut Parameters,
+    headers: &HeaderMap,
+) -> Result<Option<(u64, &'static str)>, Problem> {
     let parameter = parameters.text("after");
     let (text, name) = match headers.get(LAST_EVENT_ID) {
         Some(value) => (value.to_str().ok().map(str::to_owned), "Last-Event-ID"),
@@ -139,7 +148,7 @@ fn resume_token(parameters: &mut Parameters, headers: &HeaderMap) -> Result<Opti
     };
     let token = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match token.and_then(|text| text.parse().ok()) {
-        Some(number) => Ok(Some(number)),
+        Some(number) => Ok(Some((number, name))),
         None => Err(timeline::invalid_cursor(name)),
     }
 }

@@ -27,9 +27,10 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 const IN_FLIGHT_MAX: usize = 4096;
 
 /// How to reach the bus.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
-    /// Where the server listens, such as `nats://127.0.0.1:4222`.
+    /// Where the server listens, such as `nats://127.0.0.1:4222`. It may hold a login, so it is shown only as
+    /// [`Config::address`].
     pub url: String,
     /// The name that operators see in the server's list of connections.
     pub connection_name: String,
@@ -41,6 +42,41 @@ pub struct Config {
     pub user_password: Option<(String, Secret)>,
     /// Whether receipts may go to any address below `_INBOX`: for development alone (BUS-2).
     pub open_inboxes: bool,
+}
+
+impl Config {
+    /// Where the server listens, without any login: for logs and errors.
+    #[must_use]
+    pub fn address(&self) -> String {
+        address(&self.url)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("url", &self.address())
+            .field("connection_name", &self.connection_name)
+            .field("replicas", &self.replicas)
+            .field("ingest_bytes_max", &self.ingest_bytes_max)
+            .field("user_password", &self.user_password)
+            .field("open_inboxes", &self.open_inboxes)
+            .finish()
+    }
+}
+
+/// The addresses of a list such as `nats://user:password@host:4222,other:4222`, each without user and password. What
+/// stands before the last `@` goes, whatever it is.
+fn address(url: &str) -> String {
+    let each = url.split(',').map(|one| {
+        let (scheme, rest) = match one.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme), rest),
+            None => (None, one),
+        };
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        scheme.map_or_else(|| host.to_owned(), |scheme| format!("{scheme}://{host}"))
+    });
+    each.collect::<Vec<_>>().join(",")
 }
 
 /// A text that no log and no `Debug` shows.
@@ -128,7 +164,7 @@ impl Bus {
             .connect(&config.url)
             .await
             .map_err(|source| Error::Connect {
-                url: config.url.clone(),
+                url: config.address(),
                 source: source.into(),
             })?;
         // The event comes by another way than the connection: seen late, it would count as a second connection.
@@ -211,5 +247,55 @@ fn follow(state: &watch::Sender<Connection>, event: &Event) {
         Event::LameDuckMode | Event::Draining | Event::Closed => {
             tracing::debug!(%event, "connection to the bus");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_debug_shows_a_login() {
+        for (url, shown) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://user:hidden@host:4222", "nats://host:4222"),
+            ("nats://hidden@host", "nats://host"),
+            ("user:hid@den@host:4222", "host:4222"),
+            (
+                "nats://a:hidden@one,tls://b:hidden@two",
+                "nats://one,tls://two",
+            ),
+        ] {
+            let config = Config {
+                url: url.to_owned(),
+                connection_name: "test".to_owned(),
+                replicas: 1,
+                ingest_bytes_max: -1,
+                user_password: Some(("user".to_owned(), Secret::new("hidden"))),
+                open_inboxes: false,
+            };
+            assert_eq!(config.address(), shown);
+            assert!(!format!("{config:?}").contains("hidden"), "{config:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_error_shows_a_login() {
+        let config = Config {
+            url: "nats://user:hidden@127.0.0.1:1".to_owned(),
+            connection_name: "test".to_owned(),
+            replicas: 1,
+            ingest_bytes_max: -1,
+            user_password: None,
+            open_inboxes: false,
+        };
+        let error = Bus::connect(&config).await.unwrap_err();
+        let mut said = format!("{error:?} {error}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            said = format!("{said} {cause:?} {cause}");
+            source = cause.source();
+        }
+        assert!(!said.contains("hidden"), "{said}");
     }
 }

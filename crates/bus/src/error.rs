@@ -60,6 +60,29 @@ pub enum Error {
         #[source]
         source: Source,
     },
+    /// The stream answered that it does not keep a message which it must; a replica may lag behind.
+    #[error("message {seq} is missing from the stream, which holds {first} to {last}")]
+    Missing {
+        /// The number of the message.
+        seq: u64,
+        /// The first message that the stream holds.
+        first: u64,
+        /// The last message that the stream holds.
+        last: u64,
+    },
+    /// `INGEST` forgot a message that was handed out, and gives its number to another one (LED-17): open the intake again,
+    /// from where bus and ledger agree.
+    #[error("the bus forgot message {seq}, which was handed out")]
+    Forgotten {
+        /// The number of the message.
+        seq: u64,
+    },
+    /// The timeline was to be followed after a number that it has not reached.
+    #[error("the timeline ends at {last}")]
+    BeyondEnd {
+        /// The last message of the timeline.
+        last: u64,
+    },
     /// Another process holds, or may take, what this one read exclusively.
     #[error("another process has taken over")]
     PinLost,

@@ -62,6 +62,9 @@ pub struct Intake {
     pull: Pull,
     pinned: watch::Sender<bool>,
     order: Order,
+    /// Number and digest of the last message handed out, or of the one before: what tells on every connect whether the
+    /// bus forgot any (LED-17).
+    anchor: Option<(u64, [u8; 16])>,
     /// Handed out by the call that is under way; it survives a dropped future.
     out: Vec<Incoming>,
     acks: Arc<ack::Pending>,
@@ -100,6 +103,7 @@ impl Bus {
             pull,
             pinned,
             order: Order::new(),
+            anchor: None,
             out: Vec::new(),
             acks: Arc::default(),
             doubtful: true,
@@ -116,6 +120,27 @@ impl Bus {
         self.raw_ingest(seq)
             .await
             .map(|found| found.map(|raw| raw.incoming))
+    }
+
+    /// Whether `INGEST` has not forgotten the message with this number and digest: it holds it, or purged it from its
+    /// front.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked, or contradicts itself.
+    pub async fn ingest_keeps(&self, seq: u64, digest: &[u8; 16]) -> Result<bool, Error> {
+        if let Some(kept) = self.ingest_at(seq).await? {
+            return Ok(kept.digest() == *digest);
+        }
+        let state = self.ingest_state().await?;
+        if seq > state.last || seq < state.first {
+            return Ok(seq <= state.last);
+        }
+        Err(Error::Missing {
+            seq,
+            first: state.first,
+            last: state.last,
+        })
     }
 }
 
@@ -153,12 +178,13 @@ impl Intake {
     /// Waits for messages and hands out up to `max`, from the wanted number `from` on.
     ///
     /// It returns as soon as there is one and `linger` has passed since, with everything already buffered. Messages
-    /// below `from` that this intake has not handed out come flagged `again`; numbers that are missing in between were
-    /// purged. A lower `from` than before goes back. Dropping the future loses nothing.
+    /// below `from` that this intake has not handed out, or that were acknowledged, come flagged `again`: their number
+    /// alone does not say that they are the ones which were. Numbers that are missing in between were purged. A lower `from` than before goes back. Dropping the future loses nothing.
     ///
     /// # Errors
     ///
     /// [`Error::PinLost`] once another process may have taken over: [`Intake::claim`] before the next call.
+    /// [`Error::Forgotten`] where the bus forgot what was handed out.
     pub async fn next(
         &mut self,
         max: usize,
@@ -189,7 +215,6 @@ impl Intake {
                     break;
                 }
             }
-            self.acks.repeat(&self.bus).await?;
             if self.out.is_empty() {
                 self.receive().await?;
                 continue;
@@ -204,7 +229,11 @@ impl Intake {
                     .await
                     .map_or(Ok(true), |it| it.map(|()| false))?
             {
-                return Ok(std::mem::take(&mut self.out));
+                let out = std::mem::take(&mut self.out);
+                if let Some(last) = out.iter().rfind(|message| !message.again) {
+                    self.anchor = Some((last.seq, last.digest()));
+                }
+                return Ok(out);
             }
         }
     }
@@ -224,6 +253,12 @@ impl Intake {
                 .trickle(self.order.len() >= self.settings.batch_max);
             self.receive().await?;
         }
+    }
+
+    /// Names the message before the wanted one, which the bus must not have forgotten when the first ones are handed out.
+    pub fn anchor(&mut self, seq: u64, digest: [u8; 16]) {
+        self.anchor = Some((seq, digest));
+        self.doubtful = true;
     }
 
     /// A handle that acknowledges while the intake is being read.
@@ -305,18 +340,26 @@ impl Intake {
             return;
         };
         let handed_out = self.order.handed_out(info.stream_seq);
-        if let Some(reply) = message.reply {
-            self.acks.note(info.stream_seq, reply, handed_out);
+        let acknowledged = message
+            .reply
+            .is_some_and(|reply| self.acks.note(info.stream_seq, reply));
+        if handed_out && !acknowledged {
+            // It is on its way through the stages.
+            return;
         }
-        if !handed_out {
-            self.order.put(Incoming::read(
-                info.stream_seq,
-                info.time_ns,
-                message.subject.into_string(),
-                message.headers.as_ref(),
-                message.payload,
-                self.bus.inner.open_inboxes,
-            ));
+        let incoming = Incoming::read(
+            info.stream_seq,
+            info.time_ns,
+            message.subject.into_string(),
+            message.headers.as_ref(),
+            message.payload,
+            self.bus.inner.open_inboxes,
+        );
+        if handed_out {
+            // The word was lost, and the receipt may be too (BUS-2).
+            self.order.put_again(incoming);
+        } else {
+            self.order.put(incoming);
         }
     }
 
@@ -328,21 +371,23 @@ impl Intake {
             .fetch(INGEST, from, usize::try_from(count).unwrap_or(1));
         let (messages, known) = match fetched.await {
             Ok(stored) => {
-                // What lies between two fetched numbers, or past the stream's end, is not kept any more.
-                let last = stored.last().map_or(through, |last| last.seq);
-                (
-                    stored.into_iter().map(|it| self.incoming(it)).collect(),
-                    last,
-                )
+                let known = gapless(from, stored.iter().map(|it| it.seq));
+                let messages: Vec<_> = stored
+                    .into_iter()
+                    .take_while(|it| it.seq <= known)
+                    .map(|it| self.incoming(it))
+                    .collect();
+                (messages, known)
             }
             Err(error) => {
                 tracing::warn!(from, %error, "messages cannot be fetched at once; one by one");
-                let raw = self.bus.raw_ingest(from).await?;
-                (
-                    raw.into_iter().map(|raw| raw.incoming).collect::<Vec<_>>(),
-                    from,
-                )
+                (Vec::new(), from - 1)
             }
+        };
+        let (messages, known) = if messages.is_empty() {
+            self.fill_one(from).await?
+        } else {
+            (messages, known)
         };
         let wanted = messages
             .into_iter()
@@ -350,6 +395,26 @@ impl Intake {
         let filled = self.order.fill(wanted, known.min(through));
         metrics::counter!(metric::INTAKE_FILLED).increment(filled);
         Ok(())
+    }
+
+    /// Asks the stream's leader for what a direct answer left out: a replica may lag behind. Says up to which number all
+    /// is known then.
+    ///
+    /// INVARIANT (absence): only what lies below the stream's first message is not kept, since nothing is deleted from
+    /// `INGEST` and purges take from its front. Anything else that does not come is an error.
+    async fn fill_one(&self, seq: u64) -> Result<(Vec<Incoming>, u64), Error> {
+        if let Some(raw) = self.bus.raw_ingest(seq).await? {
+            return Ok((vec![raw.incoming], seq));
+        }
+        let state = self.bus.ingest_state().await?;
+        if seq < state.first {
+            return Ok((Vec::new(), state.first - 1));
+        }
+        Err(Error::Missing {
+            seq,
+            first: state.first,
+            last: state.last,
+        })
     }
 
     fn incoming(&self, stored: Stored) -> Incoming {
@@ -368,4 +433,12 @@ impl Intake {
             .ask(format!("CONSUMER.INFO.{INGEST}.{DURABLE}"), &())
             .await
     }
+}
+
+/// The number up to which fetched messages follow each other without a gap, from `from` on.
+fn gapless(from: u64, seqs: impl Iterator<Item = u64>) -> u64 {
+    seqs.zip(from..)
+        .take_while(|(seq, wanted)| seq == wanted)
+        .last()
+        .map_or(from - 1, |(seq, _)| seq)
 }

@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use logline_span::{Encoding, Refusal};
+use logline_span::{Encoding, Refusal, TraceId};
+use logline_telemetry::propagation;
 
 use crate::{Subject, header, metric, receipt};
 
@@ -100,7 +101,7 @@ pub struct Incoming {
     pub content_type: Option<String>,
     /// How the body is encoded, where the header names a known form.
     pub encoding: Result<Encoding, Refusal>,
-    /// The publisher's trace context, as it came.
+    /// The publisher's trace context, where it is well-formed (W3C Trace Context §3.2).
     pub traceparent: Option<String>,
     /// Where the receipt may be sent: an inbox that the publisher may not name is left out (BUS-2).
     pub receipt: Option<String>,
@@ -129,6 +130,24 @@ impl Incoming {
     #[must_use]
     pub fn digest(&self) -> [u8; 16] {
         message_digest(&self.subject_text, &self.body)
+    }
+
+    /// The trace that the publisher's context names.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        propagation::trace_id(self.traceparent.as_deref()?)?
+            .parse()
+            .ok()
+    }
+
+    /// Whether the publisher samples its trace: the lowest bit of the flags, which follow three parts of fixed length.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        let flags = self.traceparent.as_deref().and_then(|text| {
+            propagation::trace_id(text)?;
+            u8::from_str_radix(text.get(53..55)?, 16).ok()
+        });
+        flags.is_some_and(|flags| flags & 1 == 1)
     }
 
     /// Reads the headers of a stored message, which anyone may have written.
@@ -171,11 +190,45 @@ impl Incoming {
             subject,
             subject_text,
             content_type,
-            traceparent: text(header::TRACEPARENT),
+            traceparent: text(header::TRACEPARENT)
+                .filter(|text| propagation::trace_id(text).is_some()),
             receipt,
             depth,
             body,
             again: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(traceparent: &str) -> Incoming {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::TRACEPARENT, traceparent);
+        let subject = "ingest.acme.alice.activity".to_owned();
+        Incoming::read(1, 0, subject, Some(&headers), Bytes::new(), false)
+    }
+
+    #[test]
+    fn a_trace_context_counts_only_where_it_is_well_formed() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (flags, sampled) in [("00", false), ("01", true), ("03", true)] {
+            let incoming = with(&format!("00-{trace}-00f067aa0ba902b7-{flags}"));
+            assert_eq!(incoming.trace_id(), trace.parse().ok());
+            assert_eq!(incoming.is_sampled(), sampled);
+        }
+        for text in [
+            format!("zz-{trace}-01"),
+            format!("00-{trace}"),
+            format!("ff-{trace}-00f067aa0ba902b7-01"),
+            format!("00-{trace}-00f067aa0ba902b7-01-01"),
+        ] {
+            let incoming = with(&text);
+            assert_eq!(incoming.traceparent, None, "{text}");
+            assert_eq!(incoming.trace_id(), None, "{text}");
+            assert!(!incoming.is_sampled(), "{text}");
         }
     }
 }

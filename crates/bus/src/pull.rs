@@ -151,7 +151,8 @@ impl Pull {
             self.lose_pin();
             return Some(Pulled::PinLost);
         }
-        if self.stale {
+        // What comes over a new connection waits until the caller knows of that connection.
+        if self.stale || self.connection.borrow().made != self.made {
             return None;
         }
         loop {

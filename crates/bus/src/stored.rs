@@ -14,6 +14,12 @@ use crate::{Bus, Error, connection::REQUEST_TIMEOUT, error::sending};
 /// Most bytes that one fetch brings: more than any single message, and far below the server's output buffer.
 const FETCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// With this the server ends the answers to one request (ADR-31 of NATS).
+const END_OF_BATCH: u16 = 204;
+
+/// With this it says that it keeps nothing from the number on.
+const NOT_FOUND: u16 = 404;
+
 /// What the acknowledgement address of a delivery says (ADR-15 of NATS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryInfo {
@@ -99,6 +105,7 @@ impl Bus {
         loop {
             let answer = next_in(&mut answers, REQUEST_TIMEOUT).await?;
             let status = answer.status;
+            let description = answer.description.clone().unwrap_or_default();
             // A publisher may have put a status on its message too, but cannot leave out the server's sequence.
             match Stored::of(answer) {
                 Some(message) => messages.push(message),
@@ -109,7 +116,15 @@ impl Bus {
                         });
                     }
                     // The end of the batch, or nothing at all from that number on.
-                    _ => return Ok(messages),
+                    Some(status) if [END_OF_BATCH, NOT_FOUND].contains(&status.as_u16()) => {
+                        return Ok(messages);
+                    }
+                    _ => {
+                        return Err(Error::Refused {
+                            code: status.map_or(0, |status| u64::from(status.as_u16())),
+                            description,
+                        });
+                    }
                 },
             }
         }

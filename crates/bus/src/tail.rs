@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
+use futures_util::FutureExt;
 use logline_span::Sealed;
 use serde_json::Value;
 
@@ -46,6 +47,8 @@ pub struct Tail {
 }
 
 struct Consumer {
+    bus: Bus,
+    name: String,
     pull: Pull,
     /// Deliveries seen: the next one must have the number after it.
     delivered: u64,
@@ -56,10 +59,13 @@ impl Bus {
     ///
     /// # Errors
     ///
-    /// Where the server cannot be asked, or refuses the filters.
+    /// [`Error::BeyondEnd`] where the timeline has not reached the number that it is to begin after; otherwise where the
+    /// server cannot be asked, or refuses the filters.
     pub async fn tail(&self, filters: Vec<Filter>, start: Start) -> Result<Tail, Error> {
+        let last = self.timeline_last().await?;
         let cursor = match start {
-            Start::Latest => self.timeline_last().await?,
+            Start::Latest => last,
+            Start::After(n) if n > last => return Err(Error::BeyondEnd { last }),
             Start::After(n) => n,
         };
         let mut tail = Tail {
@@ -144,7 +150,7 @@ impl Tail {
         let config = pull::Config {
             name: Some(name.clone()),
             deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: self.cursor + 1,
+                start_sequence: self.cursor.saturating_add(1),
             },
             ack_policy: AckPolicy::None,
             filter_subjects: self.filters.clone(),
@@ -162,15 +168,31 @@ impl Tail {
             .await?;
         let spec = PullSpec {
             stream: TIMELINE,
-            consumer: name,
+            consumer: name.clone(),
             batch: BATCH,
             expires: EXPIRES,
             heartbeat: Some(HEARTBEAT),
             pinned: false,
         };
         Ok(Consumer {
+            bus: self.bus.clone(),
+            name,
             pull: Pull::start(&self.bus, spec).await?,
             delivered: 0,
         })
+    }
+}
+
+impl Drop for Consumer {
+    /// Says that the consumer is not wanted any more. Where the client's queue is full the word is not sent, and the
+    /// server forgets it after [`FORGOTTEN_AFTER`].
+    fn drop(&mut self) {
+        let client = &self.bus.inner.client;
+        let subject = format!("$JS.API.CONSUMER.DELETE.{TIMELINE}.{}", self.name);
+        // Nobody listens for the answer, without which the server would not do it.
+        let answer = client.new_inbox();
+        let _ = client
+            .publish_with_reply(subject, answer, bytes::Bytes::new())
+            .now_or_never();
     }
 }

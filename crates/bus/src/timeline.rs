@@ -40,7 +40,7 @@ impl Bus {
         Ok(self.stream_state(TIMELINE).await?.last)
     }
 
-    /// One message of the timeline, where it is kept.
+    /// One message of the timeline; none below its first and beyond its last.
     ///
     /// # Errors
     ///
@@ -48,7 +48,17 @@ impl Bus {
     pub async fn timeline_at(&self, n: u64) -> Result<Option<Sealed>, Error> {
         let found = self.fetch(TIMELINE, n, 1).await?;
         let Some(stored) = found.into_iter().find(|stored| stored.seq == n) else {
-            return Ok(None);
+            // A replica may lag behind: only the leader's word says that it is not kept.
+            let state = self.stream_state(TIMELINE).await?;
+            return if (state.first..=state.last).contains(&n) {
+                Err(Error::Missing {
+                    seq: n,
+                    first: state.first,
+                    last: state.last,
+                })
+            } else {
+                Ok(None)
+            };
         };
         Sealed::from_json(&stored.body)
             .map(Some)

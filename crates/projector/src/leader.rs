@@ -15,12 +15,13 @@ use crate::config::Config;
 use crate::decide::State;
 use crate::health::{Health, Monitor};
 use crate::metric;
+use crate::parting::Mark;
 use crate::purge;
 use crate::retry::{self, Backoff};
 use crate::stage::Context;
 use crate::stage::commit::{Commit, End, Undone};
 use crate::stage::prepare::{Decider, Gathered, Left, Plan, Prepare};
-use crate::stage::publish::Publish;
+use crate::stage::publish::{Halt, Publish};
 
 /// Batches that wait between two stages. One is enough to keep the next stage busy, and what waits longer on the
 /// bus goes into larger batches.
@@ -44,6 +45,8 @@ enum Lost {
     Intake(#[from] logline_bus::Error),
     #[error("another projector seals this shard")]
     Fenced,
+    #[error("the bus gave the numbers of sealed messages to others")]
+    Parted,
     #[error("a stage ended before its time")]
     Stage,
 }
@@ -52,13 +55,15 @@ enum Lost {
 enum Done {
     Prepare(Left),
     Commit(Undone),
-    Publish,
+    Publish(Result<(), Halt>),
 }
 
 /// What a leg begins with.
 struct Start {
     intake: Box<Intake>,
     state: ShardState,
+    /// The last message that is sealed.
+    sealed: Mark,
     /// The next message wanted from the bus.
     from: u64,
     /// Taken from the bus before.
@@ -71,6 +76,7 @@ struct Start {
 struct Results {
     left: Option<Left>,
     undone: Option<Undone>,
+    published: Option<Result<(), Halt>>,
 }
 
 impl Projector {
@@ -99,7 +105,10 @@ impl Projector {
             tracing::warn!(error = &lost as &dyn std::error::Error, "not sealing");
             self.monitor.set(match lost {
                 Lost::Fenced => Health::Standby,
-                Lost::Intake(_) | Lost::Stage => Health::degraded(lost.to_string()),
+                Lost::Intake(logline_bus::Error::Forgotten { .. }) => {
+                    Health::degraded(Lost::Parted.to_string())
+                }
+                Lost::Intake(_) | Lost::Parted | Lost::Stage => Health::degraded(lost.to_string()),
             });
             if backoff.pause(&shutdown).await.is_none() {
                 break;
@@ -117,31 +126,50 @@ impl Projector {
             acquired = self.acquire(stop) => acquired,
             lost = intake.hold() => match lost { Err(error) => return Some(error.into()), Ok(never) => match never {} },
         };
-        let (log, state, from) = acquired?;
+        let (log, state, sealed) = acquired?;
+        if let Some(digest) = sealed.digest {
+            intake.anchor(sealed.seq, digest.0);
+        }
         tracing::info!(epoch = state.epoch, after = state.ingest_seq, "sealing");
         self.monitor.set(Health::Active);
         *backoff = Backoff::new();
         let mut start = Start {
             intake,
             state,
-            from,
+            sealed,
+            from: sealed.seq.saturating_add(1),
             backlog: VecDeque::new(),
             plan: None,
         };
+        let mut idle = Backoff::new();
         loop {
             let plan = start.plan;
-            let results = self.leg(stop, &log, start).await;
-            if stop.is_cancelled() {
+            let mut results = self.leg(stop, &log, start).await;
+            let lost = if stop.is_cancelled() {
+                None
+            } else {
+                results.lost()
+            };
+            if stop.is_cancelled() || lost.is_some() {
                 if let Some(Left::Over { intake, .. }) = results.left {
                     // Another projector need not wait until this one's silence is noticed.
                     let _ = tokio::time::timeout(GRACE, intake.release()).await;
                 }
-                return None;
+                return lost;
             }
+            let is_further = results.undone.as_ref().is_some_and(|it| it.is_further);
             start = match next(plan, self.config.batch_max, results) {
                 Ok(start) => start,
                 Err(lost) => return Some(lost),
             };
+            if is_further {
+                idle = Backoff::new();
+                continue;
+            }
+            tokio::select! {
+                paused = idle.pause(stop) => paused?,
+                lost = start.intake.hold() => match lost { Err(error) => return Some(error.into()), Ok(never) => match never {} },
+            }
         }
     }
 
@@ -161,15 +189,15 @@ impl Projector {
         Ok(Box::new(intake))
     }
 
-    /// Fences whoever sealed before; gives the log's name, how far the shard is, and what to seal next.
-    async fn acquire(&self, stop: &CancellationToken) -> Option<(Arc<str>, ShardState, u64)> {
+    /// Fences whoever sealed before; gives the log's name, how far the shard is, and the last message sealed.
+    async fn acquire(&self, stop: &CancellationToken) -> Option<(Arc<str>, ShardState, Mark)> {
         let context = self.context(stop.clone(), stop.clone());
         let log = context.ask(stop, || self.writer.log_name()).await?;
         let state = context
             .ask(stop, || self.writer.acquire(self.config.shard))
             .await?;
-        let from = context.first_unsealed(stop, &state).await?;
-        Some((log.into(), state, from))
+        let sealed = context.last_sealed(stop, &state).await?;
+        Some((log.into(), state, sealed))
     }
 
     fn context(&self, stop: CancellationToken, over: CancellationToken) -> Context {
@@ -195,15 +223,16 @@ impl Projector {
             acker: start.intake.acker(),
             input: from_commit,
             timeline_seq: start.state.timeline_seq,
-            sealed: start.state.ingest_seq,
+            sealed: start.sealed,
+            verified: None,
             purge: purge::Watch::default(),
         };
         let commit = Commit {
             context: context.clone(),
             state: start.state,
+            sealed: start.sealed,
             input: from_prepare,
             committed: commits,
-            labels: metric::Labels::default(),
             out: to_publish,
         };
         let decider = Decider {
@@ -225,10 +254,7 @@ impl Projector {
         let mut stages = JoinSet::new();
         stages.spawn(async { Done::Prepare(prepare.run().await) });
         stages.spawn(async { Done::Commit(commit.run().await) });
-        stages.spawn(async {
-            publish.run().await;
-            Done::Publish
-        });
+        stages.spawn(async { Done::Publish(publish.run().await) });
         finish(stages, stop).await
     }
 }
@@ -241,7 +267,7 @@ async fn finish(mut stages: JoinSet<Done>, stop: &CancellationToken) -> Results 
             match done {
                 Ok(Done::Prepare(left)) => results.left = Some(left),
                 Ok(Done::Commit(undone)) => results.undone = Some(undone),
-                Ok(Done::Publish) => {}
+                Ok(Done::Publish(published)) => results.published = Some(published),
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "stage failed")
                 }
@@ -259,11 +285,33 @@ async fn finish(mut stages: JoinSet<Done>, stop: &CancellationToken) -> Results 
     results
 }
 
+impl Results {
+    /// Why the projector's place is to be given up, where the leg says so.
+    fn lost(&mut self) -> Option<Lost> {
+        if let Some(Left::Lost(_)) = &self.left {
+            return match self.left.take() {
+                Some(Left::Lost(error)) => Some(Lost::Intake(error)),
+                Some(Left::Over { .. }) | None => None,
+            };
+        }
+        let end = self.undone.as_ref().map(|undone| &undone.end);
+        match (end, self.published) {
+            (Some(End::Fenced), _) => Some(Lost::Fenced),
+            (_, Some(Err(Halt::Parted))) => Some(Lost::Parted),
+            // What it was to answer for is delivered again to whoever comes next.
+            (_, Some(Err(Halt::Stopped)) | None) => Some(Lost::Stage),
+            (Some(End::Stopped) | None, Some(Ok(()))) => Some(Lost::Stage),
+            (Some(End::Conflict | End::Refused), Some(Ok(()))) => None,
+        }
+    }
+}
+
 /// What comes after a leg.
 fn next(plan: Option<Plan>, batch_max: usize, results: Results) -> Result<Start, Lost> {
     let Results {
         left: Some(left),
         undone: Some(undone),
+        ..
     } = results
     else {
         return Err(Lost::Stage);
@@ -285,6 +333,7 @@ fn next(plan: Option<Plan>, batch_max: usize, results: Results) -> Result<Start,
     Ok(Start {
         intake,
         state: undone.state,
+        sealed: undone.sealed,
         from,
         backlog: raw.chain(rest).collect(),
         plan,

@@ -93,7 +93,7 @@ fn read(incoming: &Incoming, limits: &Limits) -> Result<Reading, Refusal> {
     let id = draft.id.unwrap_or_else(|| {
         SpanId::derived(incoming.time_ns, &incoming.subject_text, &incoming.body)
     });
-    let trace_id = incoming.traceparent.as_deref().and_then(trace_id);
+    let trace_id = incoming.trace_id();
     Ok(Reading {
         tenant,
         principal,
@@ -102,11 +102,4 @@ fn read(incoming: &Incoming, limits: &Limits) -> Result<Reading, Refusal> {
         id,
         trace_id,
     })
-}
-
-/// The trace id of a `traceparent` (`00-<32 hex>-<16 hex>-<2 hex>`); anything else counts as absent.
-fn trace_id(traceparent: &str) -> Option<TraceId> {
-    let mut parts = traceparent.split('-');
-    let (_version, trace) = (parts.next()?, parts.next()?);
-    trace.parse().ok()
 }

@@ -1,10 +1,9 @@
 //! Every metric that this crate writes. Names are never reused.
 
-use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use logline_bus::Incoming;
-use logline_span::{Code, EntityType, Timestamp};
+use logline_span::{Code, EntityType, Timestamp, reserved};
 
 use crate::message::bus_time;
 
@@ -19,28 +18,21 @@ pub const INGEST_LATENCY: &str = "ingest_latency_ms";
 /// Messages taken from the bus and not yet committed.
 pub const PENDING: &str = "pending_spans";
 
-/// An entity type is a client's own text: beyond this many different ones the label is `other`.
-const TYPES_MAX: usize = 64;
+/// Types that anyone may write and that the system knows. Any other type is a client's own text, which the label must
+/// not show and which could be another one each time.
+const OPEN_TYPES: [&str; 4] = ["activity", "function", "law", "policy"];
 const OTHER: &str = "other";
 
-/// The bounded set of values of the label `entity_type`.
-#[derive(Default)]
-pub(crate) struct Labels {
-    seen: HashSet<EntityType>,
+/// A span of this type was sealed.
+pub(crate) fn counted(entity_type: &EntityType) {
+    metrics::counter!(SPANS_SEALED, "entity_type" => label(entity_type)).increment(1);
 }
 
-impl Labels {
-    pub(crate) fn sealed(&mut self, entity_type: &EntityType) {
-        if !self.seen.contains(entity_type) && self.seen.len() < TYPES_MAX {
-            self.seen.insert(entity_type.clone());
-        }
-        let label = if self.seen.contains(entity_type) {
-            entity_type.as_str()
-        } else {
-            OTHER
-        };
-        metrics::counter!(SPANS_SEALED, "entity_type" => label.to_owned()).increment(1);
-    }
+/// The value of the label `entity_type`, one of a fixed set.
+fn label(entity_type: &EntityType) -> String {
+    let name = entity_type.as_str();
+    let is_known = reserved::TYPES.contains(&name) || OPEN_TYPES.contains(&name);
+    if is_known { name } else { OTHER }.to_owned()
 }
 
 pub(crate) fn rejected(code: Code) {
@@ -87,4 +79,24 @@ pub(crate) fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_own_type_is_no_label() {
+        for (entity_type, wanted) in [
+            ("activity", "activity"),
+            ("function", "function"),
+            ("policy", "policy"),
+            ("law", "law"),
+            ("execution", "execution"),
+            ("law.decision", "law.decision"),
+            ("shop.sale", "other"),
+        ] {
+            assert_eq!(label(&entity_type.parse().unwrap()), wanted);
+        }
+    }
 }

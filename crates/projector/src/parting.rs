@@ -1,35 +1,56 @@
 //! Where the bus and the ledger part (LED-17): the bus may forget its newest messages and give their numbers to others.
 
-use logline_bus::Error;
+use logline_bus::{Error, Incoming};
 use logline_ledger::{Digest, ShardState};
 use tokio_util::sync::CancellationToken;
 
 use crate::retry::Backoff;
 use crate::stage::Context;
 
+/// The last message of `INGEST` that is sealed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    pub(crate) seq: u64,
+    /// None where nothing was sealed yet, or the message is not kept.
+    pub(crate) digest: Option<Digest>,
+}
+
+impl Mark {
+    pub(crate) fn of(incoming: &Incoming) -> Self {
+        Self {
+            seq: incoming.seq,
+            digest: Some(Digest(incoming.digest())),
+        }
+    }
+}
+
 impl Context {
-    /// The first message that is not sealed; `None` once `until` is cancelled.
+    /// Whether the bus has not forgotten what was sealed up to there, as far as one message says.
+    pub(crate) async fn keeps(&self, mark: &Mark) -> Result<bool, Error> {
+        match &mark.digest {
+            Some(digest) => self.bus.ingest_keeps(mark.seq, &digest.0).await,
+            None => Ok(true),
+        }
+    }
+
+    /// The last message that is sealed; `None` once `until` is cancelled.
     ///
     /// A number alone never says that a message is sealed: the message at the position must be the one that was.
-    pub(crate) async fn first_unsealed(
+    pub(crate) async fn last_sealed(
         &self,
         until: &CancellationToken,
         state: &ShardState,
-    ) -> Option<u64> {
-        let next = state.ingest_seq.saturating_add(1);
-        let Some(sealed) = state.ingest_digest else {
-            return Some(next);
+    ) -> Option<Mark> {
+        let mark = Mark {
+            seq: state.ingest_seq,
+            digest: state.ingest_digest,
         };
-        let kept = self
-            .ask_bus(until, || self.bus.ingest_at(state.ingest_seq))
-            .await?;
-        let stream = self.ask_bus(until, || self.bus.ingest_state()).await?;
-        match kept {
-            Some(kept) if Digest(kept.digest()) == sealed => return Some(next),
-            // An operator purged more than the projector does.
-            None if stream.last >= state.ingest_seq => return Some(next),
-            Some(_) | None => {}
+        if self.ask_bus(until, || self.keeps(&mark)).await? {
+            return Some(mark);
         }
+        self.monitor
+            .degraded("the bus forgot messages that were sealed");
+        let stream = self.ask_bus(until, || self.bus.ingest_state()).await?;
         // What was forgotten is an end: up to some number everything is sealed, beyond it nothing.
         let (mut low, mut high) = (stream.first, stream.last.min(state.ingest_seq) + 1);
         while low < high {
@@ -46,7 +67,12 @@ impl Context {
             sealing_from = low,
             "the bus forgot messages that were sealed and gave their numbers to others"
         );
-        Some(low)
+        let seq = low.saturating_sub(1);
+        let kept = self
+            .ask_bus(until, || self.bus.ingest_at(seq.max(1)))
+            .await?;
+        let kept = kept.filter(|kept| kept.seq == seq);
+        Some(kept.map_or(Mark { seq, digest: None }, |kept| Mark::of(&kept)))
     }
 
     async fn is_sealed(&self, until: &CancellationToken, seq: u64) -> Option<bool> {

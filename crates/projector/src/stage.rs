@@ -10,7 +10,8 @@ pub(crate) mod publish;
 use std::sync::Arc;
 
 use logline_bus::Bus;
-use logline_ledger::Writer;
+use logline_ledger::{Disposition, Error, Wanted, Writer};
+use logline_span::SpanId;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -32,13 +33,15 @@ pub(crate) struct Context {
 
 impl Context {
     /// Asks the ledger until it answers; `None` once `until` is cancelled.
+    ///
+    /// For questions that name no message: what refuses them is nobody's message, and an operator mends it.
     pub(crate) async fn ask<T, F>(
         &self,
         until: &CancellationToken,
         mut question: impl FnMut() -> F,
     ) -> Option<T>
     where
-        F: Future<Output = Result<T, logline_ledger::Error>>,
+        F: Future<Output = Result<T, Error>>,
     {
         let mut backoff = Backoff::new();
         loop {
@@ -46,12 +49,60 @@ impl Context {
                 Ok(answer) => return Some(answer),
                 Err(error) => error,
             };
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the ledger did not answer"
-            );
-            self.monitor.degraded("the ledger does not answer");
+            self.unanswered(&error);
             backoff.pause(until).await?;
         }
+    }
+
+    /// Asks the ledger until it answers, or refuses the question for good while it answers others.
+    pub(crate) async fn ask_about<T, F>(
+        &self,
+        until: &CancellationToken,
+        mut question: impl FnMut() -> F,
+    ) -> Option<Result<T, Error>>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut backoff = Backoff::new();
+        loop {
+            let error = match until.run_until_cancelled(question()).await? {
+                Ok(answer) => return Some(Ok(answer)),
+                Err(error) => error,
+            };
+            match error.disposition() {
+                Disposition::Refuse if self.answers_others(until).await? => {
+                    return Some(Err(error));
+                }
+                Disposition::Refuse | Disposition::Retry => {}
+            }
+            self.unanswered(&error);
+            backoff.pause(until).await?;
+        }
+    }
+
+    /// Whether the ledger looks up what nobody has sealed: then a refusal lies in what was asked, not in the ledger.
+    async fn answers_others(&self, until: &CancellationToken) -> Option<bool> {
+        let nobody = "logline".parse().ok().zip("logline".parse().ok());
+        let Some((tenant, owner)) = nobody else {
+            return Some(false);
+        };
+        let wanted = [Wanted {
+            tenant,
+            owner,
+            id: SpanId::derived(0, "", &[]),
+            key: None,
+        }];
+        let answer = until
+            .run_until_cancelled(self.writer.existing(&wanted))
+            .await?;
+        Some(answer.is_ok())
+    }
+
+    fn unanswered(&self, error: &Error) {
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "the ledger did not answer"
+        );
+        self.monitor.degraded("the ledger does not answer");
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Trace(Span);
 impl Trace {
     /// Begins as the message is taken from the bus.
     pub(crate) fn receive(incoming: &Incoming) -> Self {
-        if !incoming.traceparent.as_deref().is_some_and(is_sampled) {
+        if !incoming.is_sampled() {
             return Self(Span::none());
         }
         let span = tracing::info_span!(
@@ -52,13 +52,4 @@ impl Trace {
     fn enabled(&self) -> Option<&Span> {
         (!self.0.is_disabled()).then_some(&self.0)
     }
-}
-
-/// The flag `sampled` of a `traceparent`, whose last two digits are the flags.
-fn is_sampled(traceparent: &str) -> bool {
-    let flags = traceparent
-        .rsplit('-')
-        .next()
-        .and_then(|flags| u8::from_str_radix(flags, 16).ok());
-    flags.is_some_and(|flags| flags & 1 == 1)
 }

@@ -6,7 +6,7 @@ use async_nats::{
     Client, Message,
     jetstream::{
         ErrorCode,
-        consumer::{IntoConsumerConfig, pull},
+        consumer::{DeliverPolicy, IntoConsumerConfig, pull},
     },
 };
 use serde_json::Value;
@@ -14,16 +14,24 @@ use serde_json::Value;
 use crate::{
     Bus, Error, metric,
     pull::{Pull, PullSpec, Pulled},
-    stream::{Holder, compare},
+    stream::{Holder, TIMELINE, compare},
 };
 
 /// Longest pause between two attempts to make a consumer again.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// Messages between two looks at how far the consumer is acknowledged.
+const LOOK_AFTER: u32 = 256;
+
 /// Messages of one durable consumer.
 pub(crate) struct Reader {
     bus: Bus,
     config: pull::Config,
+    /// Up to here everything was acknowledged, by all who share the consumer, when it was last looked at. A consumer of
+    /// the timeline that is lost goes on behind it: those numbers stay the same for ever (LED-12).
+    acknowledged: u64,
+    /// Messages since then.
+    unlooked: u32,
     pull: Pull,
     /// The consumer must be looked at before the next message.
     doubtful: bool,
@@ -37,10 +45,15 @@ impl Reader {
         config: pull::Config,
         spec: PullSpec,
     ) -> Result<Self, Error> {
-        ensure(bus, spec.stream, &config, true).await?;
+        let acknowledged = match ensure(bus, spec.stream, &config, true).await? {
+            Found::Made => 0,
+            Found::There { acknowledged } => acknowledged,
+        };
         Ok(Self {
             bus: bus.clone(),
             config,
+            acknowledged,
+            unlooked: 0,
             pull: Pull::start(bus, spec).await?,
             doubtful: false,
             failures: 0,
@@ -53,9 +66,12 @@ impl Reader {
             if self.doubtful {
                 self.rebuild().await?;
             }
+            // Before a message is taken, so that a dropped future loses none.
+            self.look().await;
             match self.pull.next().await? {
                 Pulled::Message(message) => {
                     self.failures = 0;
+                    self.unlooked = self.unlooked.saturating_add(1);
                     return Ok(message);
                 }
                 Pulled::PinLost => return Err(Error::PinLost),
@@ -69,11 +85,14 @@ impl Reader {
         if self.failures > 0 {
             pause(&self.bus, self.failures).await;
         }
-        match ensure(&self.bus, self.pull.stream(), &self.config, false).await {
-            Ok(made) => {
-                if made {
-                    metrics::counter!(metric::CONSUMER_REBUILDS, "consumer" => consumer)
-                        .increment(1);
+        match ensure(&self.bus, self.pull.stream(), &self.again(), false).await {
+            Ok(found) => {
+                match found {
+                    Found::Made => {
+                        metrics::counter!(metric::CONSUMER_REBUILDS, "consumer" => consumer)
+                            .increment(1);
+                    }
+                    Found::There { acknowledged } => self.acknowledged = acknowledged,
                 }
                 self.pull.forget_requests();
                 self.doubtful = false;
@@ -87,6 +106,30 @@ impl Reader {
                 self.failures = self.failures.saturating_add(1);
                 Ok(())
             }
+        }
+    }
+
+    /// How the consumer is made again.
+    fn again(&self) -> pull::Config {
+        let mut config = self.config.clone();
+        if self.pull.stream() == TIMELINE && self.acknowledged > 0 {
+            config.deliver_policy = DeliverPolicy::ByStartSequence {
+                start_sequence: self.acknowledged.saturating_add(1),
+            };
+        }
+        config
+    }
+
+    /// Notes now and then how far the consumer is. A failure leaves what was known, which is less.
+    async fn look(&mut self) {
+        let is_up = self.bus.connected().borrow().up;
+        if self.unlooked < LOOK_AFTER || self.pull.stream() != TIMELINE || !is_up {
+            return;
+        }
+        self.unlooked = 0;
+        let subject = format!("CONSUMER.INFO.{TIMELINE}.{}", self.name());
+        if let Ok(info) = self.bus.ask::<Value>(subject, &()).await {
+            self.acknowledged = acknowledged(&info);
         }
     }
 
@@ -121,13 +164,33 @@ pub(crate) async fn pause(bus: &Bus, failures: u32) {
     let _ = tokio::time::timeout(pause, connection.changed()).await;
 }
 
+/// What was found in a consumer's place.
+pub(crate) enum Found {
+    /// Nothing; it was made.
+    Made,
+    /// The consumer.
+    There {
+        /// Everything up to this number of the stream is acknowledged.
+        acknowledged: u64,
+    },
+}
+
+impl Found {
+    pub(crate) fn is_made(&self) -> bool {
+        match self {
+            Self::Made => true,
+            Self::There { .. } => false,
+        }
+    }
+}
+
 /// Makes the consumer where it is missing and says so; reports settings that differ, where wished.
 pub(crate) async fn ensure(
     bus: &Bus,
     stream: &str,
     config: &pull::Config,
     report: bool,
-) -> Result<bool, Error> {
+) -> Result<Found, Error> {
     let name = config.name.clone().unwrap_or_default();
     let config = config.clone().into_consumer_config();
     let info: Option<Value> = bus
@@ -139,20 +202,35 @@ pub(crate) async fn ensure(
         .await?;
     if let Some(info) = info {
         if report {
+            // Where it once began, or began again, is no matter.
+            let begins = ["deliver_policy", "opt_start_seq"];
             let holder = Holder::Consumer {
                 stream: stream.to_owned(),
                 name,
             };
-            for difference in compare(holder, &config, info.get("config").unwrap_or(&Value::Null)) {
+            let found = info.get("config").unwrap_or(&Value::Null);
+            for difference in compare(holder, &config, found)
+                .into_iter()
+                .filter(|it| !begins.contains(&it.setting.as_str()))
+            {
                 tracing::warn!(%difference, "consumer differs from what this release wants; left as it is");
             }
         }
-        return Ok(false);
+        return Ok(Found::There {
+            acknowledged: acknowledged(&info),
+        });
     }
     let request =
         serde_json::json!({ "stream_name": stream, "config": config, "action": "create" });
     let _: Value = bus
         .ask(format!("CONSUMER.CREATE.{stream}.{name}"), &request)
         .await?;
-    Ok(true)
+    Ok(Found::Made)
+}
+
+/// The number of the stream up to which a consumer's information says that everything is acknowledged.
+fn acknowledged(info: &Value) -> u64 {
+    info.pointer("/ack_floor/stream_seq")
+        .and_then(Value::as_u64)
+        .unwrap_or(0)
 }

@@ -20,27 +20,14 @@ struct State {
     addresses: BTreeMap<u64, Address>,
     /// Everything up to here was acknowledged.
     through: u64,
-    /// Delivered again although acknowledged: the word was lost.
-    repeat: Option<Address>,
 }
 
 impl Pending {
-    pub(super) fn note(&self, seq: u64, address: Address, handed_out: bool) {
+    /// Takes a delivery in; says whether its number was acknowledged before.
+    pub(super) fn note(&self, seq: u64, address: Address) -> bool {
         let mut state = self.lock();
-        if handed_out && seq <= state.through {
-            state.repeat = Some(address);
-        } else {
-            state.addresses.insert(seq, address);
-        }
-    }
-
-    /// Says again what was not heard.
-    pub(super) async fn repeat(&self, bus: &Bus) -> Result<(), Error> {
-        let repeat = self.lock().repeat.take();
-        match repeat {
-            Some(address) => say(bus, address).await,
-            None => Ok(()),
-        }
+        state.addresses.insert(seq, address);
+        seq <= state.through
     }
 
     /// Forgets every delivery: numbers may have been given anew.
@@ -77,7 +64,7 @@ impl Acker {
     }
 
     /// Acknowledges every message up to a number, which must all be sealed. It is said, not confirmed: where it is
-    /// lost, the messages are delivered again and it is said again.
+    /// lost, the messages are delivered again, handed out flagged `again`, and acknowledged with what follows.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ impl Intake {
                 self.doubtful = false;
                 Ok(())
             }
-            Err(Error::Closed) => Err(Error::Closed),
+            Err(error @ (Error::Closed | Error::Forgotten { .. })) => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "the intake cannot look at its consumer yet");
                 self.strikes = self.strikes.saturating_add(1);
@@ -28,10 +28,18 @@ impl Intake {
     }
 
     async fn realigned(&mut self) -> Result<(), Error> {
-        if ensure(&self.bus, INGEST, &self.config, false).await? {
+        if ensure(&self.bus, INGEST, &self.config, false)
+            .await?
+            .is_made()
+        {
             metrics::counter!(metric::CONSUMER_REBUILDS, "consumer" => DURABLE).increment(1);
         }
         self.pull.forget_requests();
+        if let Some((seq, digest)) = &self.anchor
+            && !self.bus.ingest_keeps(*seq, digest).await?
+        {
+            return Err(Error::Forgotten { seq: *seq });
+        }
         let info = self.info().await?;
         let last = self.bus.ingest_state().await?.last;
         let wanted = self.order.expected();

@@ -7,6 +7,8 @@ use crate::Incoming;
 /// INVARIANT (intake order): since `since`, every message up to `expected` was handed out once, in order, or is not kept.
 pub(super) struct Order {
     buffer: BTreeMap<u64, Incoming>,
+    /// Delivered again after they were handed out and acknowledged.
+    again: BTreeMap<u64, Incoming>,
     /// The number to hand out next.
     expected: u64,
     /// Where handing out began.
@@ -21,6 +23,7 @@ impl Order {
     pub(super) fn new() -> Self {
         Self {
             buffer: BTreeMap::new(),
+            again: BTreeMap::new(),
             expected: 0,
             since: 0,
             received: 0,
@@ -49,7 +52,7 @@ impl Order {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.again.len()
     }
 
     pub(super) fn handed_out(&self, seq: u64) -> bool {
@@ -59,6 +62,12 @@ impl Order {
     pub(super) fn put(&mut self, message: Incoming) {
         self.received = self.received.max(message.seq);
         self.buffer.insert(message.seq, message);
+    }
+
+    /// Takes a message that was handed out before and is to be handed out again.
+    pub(super) fn put_again(&mut self, mut message: Incoming) {
+        message.again = true;
+        self.again.insert(message.seq, message);
     }
 
     /// Takes fetched messages; says how many were new.
@@ -79,12 +88,16 @@ impl Order {
     /// Forgets what has not been handed out.
     pub(super) fn forget(&mut self) {
         self.buffer.clear();
+        self.again.clear();
         self.received = 0;
         self.known = 0;
     }
 
     /// The next message to hand out.
     pub(super) fn next(&mut self) -> Option<Incoming> {
+        if let Some((_, message)) = self.again.pop_first() {
+            return Some(message);
+        }
         loop {
             let stop = self.stop();
             if stop > self.expected {

@@ -281,9 +281,35 @@ async fn the_intake_goes_on_after_the_server_was_killed() {
     .await;
 }
 
+/// BUS-2: the publisher may miss its receipt as the bus missed the acknowledgement.
+#[tokio::test]
+async fn what_is_delivered_again_after_it_was_acknowledged_comes_again() {
+    let nats = Nats::start().await;
+    let bus = migrated(&nats).await;
+    publish(&bus, 3).await;
+    let mut intake = bus.intake(intake_config()).await.unwrap();
+    deadline(SOON, read(&mut intake, 3, 1)).await;
+    intake.ack_through(3).await.unwrap();
+    // Without its consumer the bus has forgotten that anything was acknowledged.
+    let consumer = ["consumer", "rm", "--force", "INGEST", "projector-0"];
+    crate::support::nats_cli(&nats, &consumer).await.unwrap();
+    let mut again = std::collections::BTreeSet::new();
+    while again.len() < 3 {
+        match deadline(SOON, intake.next(100, Duration::ZERO, 4)).await {
+            Ok(messages) => {
+                assert!(messages.iter().all(|it| it.again), "{messages:?}");
+                again.extend(messages.iter().map(|it| it.seq));
+            }
+            // The pin went with the consumer.
+            Err(Error::PinLost) => intake.claim().await.unwrap(),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
 /// LED-17: the stream is made again with fewer messages than the consumer has seen.
 #[tokio::test]
-async fn numbers_that_the_bus_gives_again_are_read_again() {
+async fn numbers_that_the_bus_gives_again_are_told_and_then_read_again() {
     let nats = Nats::start().await;
     let bus = migrated(&nats).await;
     publish(&bus, 10).await;
@@ -300,6 +326,14 @@ async fn numbers_that_the_bus_gives_again_are_read_again() {
             .await
             .unwrap();
     }
+    let told = deadline(SOON, intake.next(100, Duration::ZERO, 11)).await;
+    assert!(
+        matches!(told, Err(Error::Forgotten { seq: 10 })),
+        "{told:?}"
+    );
+    drop(intake);
+    let mut intake = bus.intake(intake_config()).await.unwrap();
+    deadline(SOON, intake.claim()).await.unwrap();
     let messages = deadline(SOON, async {
         let mut all: Vec<Incoming> = Vec::new();
         while all.len() < 4 {
@@ -318,4 +352,27 @@ async fn numbers_that_the_bus_gives_again_are_read_again() {
             .iter()
             .all(|it| it.subject == Ok(ingest("acme", "bob", "activity")))
     );
+}
+
+/// LED-17: more messages came than were forgotten, so that the numbers alone look right.
+#[tokio::test]
+async fn a_message_under_the_number_of_another_one_is_not_passed_over() {
+    let nats = Nats::start().await;
+    let bus = migrated(&nats).await;
+    publish(&bus, 3).await;
+    let mut intake = bus.intake(intake_config()).await.unwrap();
+    deadline(SOON, read(&mut intake, 3, 1)).await;
+    intake.ack_through(3).await.unwrap();
+    crate::support::nats_cli(&nats, &["stream", "rm", "INGEST", "--force"])
+        .await
+        .unwrap();
+    bus.migrate().await.unwrap();
+    for n in 1..=6 {
+        let other = format!(r#"{{"who":"bob","this":"window {n}"}}"#);
+        bus.publish(&ingest("acme", "bob", "activity"), json(other))
+            .await
+            .unwrap();
+    }
+    let told = deadline(SOON, intake.next(100, Duration::ZERO, 4)).await;
+    assert!(matches!(told, Err(Error::Forgotten { seq: 3 })), "{told:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logline_bus::{Filter, Start, Tail};
+use logline_bus::{Error, Filter, Start, Tail};
 use logline_testkit::{Nats, deadline};
 
 use crate::support::{Chain, SOON, connect, entry, migrated, nats_cli};
@@ -100,4 +100,43 @@ async fn a_timeline_made_again_brings_nothing_twice() {
     assert!(early.is_err(), "{early:?}");
     bus.timeline_append(8, &entries[7..]).await.unwrap();
     assert_eq!(offsets(&mut tail, 2).await, [11, 12]);
+}
+
+#[tokio::test]
+async fn a_tail_does_not_begin_beyond_the_end() {
+    let nats = Nats::start().await;
+    let bus = migrated(&nats).await;
+    bus.timeline_append(1, &Chain::new().entries(3))
+        .await
+        .unwrap();
+    bus.tail(vec![], Start::After(3)).await.unwrap();
+    for after in [4, u64::MAX] {
+        let refused = bus.tail(vec![], Start::After(after)).await.err();
+        assert!(
+            matches!(refused, Some(Error::BeyondEnd { last: 3 })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_tail_that_ends_leaves_no_consumer() {
+    let nats = Nats::start().await;
+    let bus = migrated(&nats).await;
+    bus.timeline_append(1, &Chain::new().entries(1))
+        .await
+        .unwrap();
+    let mut tail = bus.tail(vec![], Start::After(0)).await.unwrap();
+    assert_eq!(offsets(&mut tail, 1).await, [1]);
+    assert_eq!(consumers(&nats).await, 1);
+    drop(tail);
+    // What is sent later over the same connection is done later.
+    bus.timeline_last().await.unwrap();
+    deadline(SOON, async { while consumers(&nats).await > 0 {} }).await;
+}
+
+async fn consumers(nats: &Nats) -> u64 {
+    let info = nats_cli(nats, &["stream", "info", "--json", "TIMELINE"]).await;
+    let info: serde_json::Value = serde_json::from_str(&info.unwrap()).unwrap();
+    info["state"]["consumer_count"].as_u64().unwrap()
 }

@@ -13,6 +13,7 @@ use crate::batch::{Decided, Prepared};
 use crate::decide::Verdict;
 use crate::message::{address, bus_time};
 use crate::metric;
+use crate::parting::Mark;
 use crate::retry::Backoff;
 
 /// Refusals on their way into quarantine at once.
@@ -38,21 +39,27 @@ pub(crate) struct Undone {
     pub(crate) batches: Vec<Prepared>,
     /// What is committed.
     pub(crate) state: ShardState,
+    /// The last message that is sealed.
+    pub(crate) sealed: Mark,
+    /// Whether any batch was committed.
+    pub(crate) is_further: bool,
 }
 
 pub(crate) struct Commit {
     pub(crate) context: Context,
     pub(crate) state: ShardState,
+    /// The last message that is sealed.
+    pub(crate) sealed: Mark,
     pub(crate) input: mpsc::Receiver<Prepared>,
     /// Number of the last batch committed.
     pub(crate) committed: watch::Sender<u64>,
-    pub(crate) labels: metric::Labels,
     pub(crate) out: mpsc::Sender<Committed>,
 }
 
 impl Commit {
     /// Runs until the stage before ends, or a batch ends the leg.
     pub(crate) async fn run(mut self) -> Undone {
+        let before = self.state.ingest_seq;
         let mut batches = Vec::new();
         let mut end = End::Stopped;
         while let Some(prepared) = self.input.recv().await {
@@ -86,7 +93,9 @@ impl Commit {
         Undone {
             end,
             batches,
+            is_further: self.state.ingest_seq != before,
             state: self.state,
+            sealed: self.sealed,
         }
     }
 
@@ -166,9 +175,13 @@ impl Commit {
         }
         self.state.ingest_seq = batch.through_ingest_seq;
         self.state.ingest_digest = Some(batch.through_digest);
+        self.sealed = Mark {
+            seq: batch.through_ingest_seq,
+            digest: Some(batch.through_digest),
+        };
         self.state.timeline_seq += batch.rows.len() as u64;
         drop(sealing);
-        self.count(prepared);
+        Self::count(prepared);
         Ok(())
     }
 
@@ -226,13 +239,13 @@ impl Commit {
         Some(())
     }
 
-    fn count(&mut self, prepared: &Prepared) {
+    fn count(prepared: &Prepared) {
         let now = metric::now();
         metric::committed(prepared.decided.len());
         for decided in &prepared.decided {
             match &decided.verdict {
                 Verdict::Sealed { sealed, .. } => {
-                    self.labels.sealed(&sealed.span.entity_type);
+                    metric::counted(&sealed.span.entity_type);
                     metric::sealed(&decided.incoming, now);
                 }
                 Verdict::Repeat(_) => {}
@@ -252,7 +265,7 @@ fn quarantined(decided: &Decided) -> Option<Quarantined> {
 /// Gives the message back where the bus may take it later.
 async fn put_aside(bus: &Bus, refused: Quarantined) -> Option<Quarantined> {
     let error = bus.quarantine(&refused).await.err()?;
-    let is_final = matches!(error, Error::Full | Error::TooLarge { .. });
+    let is_final = matches!(error, Error::TooLarge { .. });
     tracing::warn!(
         error = &error as &dyn std::error::Error,
         key = refused.key,
@@ -260,6 +273,6 @@ async fn put_aside(bus: &Bus, refused: Quarantined) -> Option<Quarantined> {
         is_final,
         "refused message not put aside"
     );
-    // LED-14, LED-16: a full quarantine stops nobody; digest and code are kept in the ledger.
+    // LED-14: what the bus will never take is told by digest and code in the ledger; for room the projector waits.
     (!is_final).then_some(refused)
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::Context;
 use crate::batch::Prepared;
 use crate::decide::{self, State, Versions};
-use crate::message::Message;
+use crate::message::{Message, Reading, internal};
 use crate::metric;
 
 /// How the messages that a leg left undone are to be treated, up to one of them.
@@ -227,26 +227,67 @@ impl Decider {
         self.state.overlay.forget_through(committed);
         self.state.heads.trim(committed);
         self.load_heads().await?;
-        let messages = &self.in_hand.fresh;
-        let wanted = decide::wanted(messages, self.plan.is_some());
-        let context = &self.context;
-        let existing = if wanted.is_empty() {
-            Existing::default()
-        } else {
-            context
-                .ask(&context.over, || context.writer.existing(&wanted))
-                .await?
-        };
+        let existing = self.existing().await?;
         let mut versions = Versions::new();
-        for (tenant, id, seq) in decide::repeated(messages, &existing) {
-            let sealed = context
-                .ask(&context.over, || context.writer.sealed(&tenant, id, seq))
-                .await?;
-            if let Some(sealed) = sealed {
-                versions.insert((tenant, id, seq), sealed);
+        for (tenant, id, seq) in decide::repeated(&self.in_hand.fresh, &existing) {
+            let context = &self.context;
+            let asked =
+                context.ask_about(&context.over, || context.writer.sealed(&tenant, id, seq));
+            match asked.await? {
+                Ok(Some(sealed)) => {
+                    versions.insert((tenant, id, seq), sealed);
+                }
+                Ok(None) => {}
+                Err(error) => self.condemn(&error, |it| it.tenant == tenant && it.id == id),
             }
         }
         Some(Answers { existing, versions })
+    }
+
+    /// What is there of the ids and keys that the batch names; message by message where the ledger refuses to look.
+    async fn existing(&mut self) -> Option<Existing> {
+        let careful = self.plan.is_some();
+        let wanted = decide::wanted(&self.in_hand.fresh, careful);
+        let mut existing = Existing::default();
+        if wanted.is_empty() {
+            return Some(existing);
+        }
+        let context = &self.context;
+        let asked = context.ask_about(&context.over, || context.writer.existing(&wanted));
+        if let Ok(all) = asked.await? {
+            return Some(all);
+        }
+        for wanted in wanted {
+            let context = &self.context;
+            let one = std::slice::from_ref(&wanted);
+            let asked = context.ask_about(&context.over, || context.writer.existing(one));
+            match asked.await? {
+                Ok(found) => {
+                    existing.by_id.extend(found.by_id);
+                    existing.by_key.extend(found.by_key);
+                }
+                Err(error) => {
+                    self.condemn(&error, |it| {
+                        it.tenant == wanted.tenant && it.id == wanted.id
+                    });
+                }
+            }
+        }
+        Some(existing)
+    }
+
+    /// Puts aside the messages whose look-up the ledger refuses, so that the others go on (LED-16).
+    fn condemn(&mut self, error: &logline_ledger::Error, is_meant: impl Fn(&Reading) -> bool) {
+        for message in &mut self.in_hand.fresh {
+            if message.reading.as_ref().is_ok_and(&is_meant) {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    seq = message.incoming.seq,
+                    "the ledger refuses what the message needs to be decided"
+                );
+                message.reading = Err(internal());
+            }
+        }
     }
 
     async fn load_heads(&mut self) -> Option<()> {
@@ -264,10 +305,26 @@ impl Decider {
         }
         let missing: Vec<TenantId> = missing.into_iter().cloned().collect();
         let context = &self.context;
-        let mut found = context
-            .ask(&context.over, || context.writer.heads(&missing))
-            .await?;
+        let asked = context.ask_about(&context.over, || context.writer.heads(&missing));
+        let asked = asked.await?;
+        let is_refused = asked.is_err();
+        let mut found = asked.unwrap_or_default();
         for tenant in missing {
+            let context = &self.context;
+            // One by one where the ledger refuses to say all.
+            if is_refused {
+                let one = std::slice::from_ref(&tenant);
+                match context
+                    .ask_about(&context.over, || context.writer.heads(one))
+                    .await?
+                {
+                    Ok(head) => found.extend(head),
+                    Err(error) => {
+                        self.condemn(&error, |it| it.tenant == tenant);
+                        continue;
+                    }
+                }
+            }
             let head = found
                 .remove(&tenant)
                 .unwrap_or_else(|| Head::genesis(&format!("{}/{tenant}", self.log)));

@@ -1,7 +1,7 @@
 //! The third stage: what is committed goes out, and the bus may forget it.
 
-use logline_bus::{Acker, AppendError, Receipt, Subject, TimelineEntry};
-use logline_ledger::Digest;
+use logline_bus::{Acker, AppendError, Incoming, Receipt, Subject, TimelineEntry};
+use logline_ledger::{Digest, StoredOutcome};
 use logline_span::{Sealed, Timestamp};
 use tokio::sync::mpsc;
 
@@ -9,6 +9,7 @@ use super::Context;
 use crate::batch::{Prepared, receipt_again};
 use crate::health::Health;
 use crate::message::bus_time;
+use crate::parting::Mark;
 use crate::purge;
 use crate::retry::Backoff;
 
@@ -29,29 +30,48 @@ pub(crate) struct Publish {
     /// The last place on `TIMELINE` that is committed.
     pub(crate) timeline_seq: u64,
     /// The last message of `INGEST` that is committed and published.
-    pub(crate) sealed: u64,
+    pub(crate) sealed: Mark,
+    /// The connection over which `INGEST` was seen to hold that message.
+    pub(crate) verified: Option<u64>,
     pub(crate) purge: purge::Watch,
+}
+
+/// Why the stage ended before everything was out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// The process stops or the leg is over.
+    Stopped,
+    /// The bus gave numbers of sealed messages to others (LED-17).
+    Parted,
 }
 
 impl Publish {
     /// Runs until the stage before ends and everything is out, or the process stops while the bus is away.
-    pub(crate) async fn run(mut self) {
-        // The end of a run is the same to the caller, whether all is out or the process stops.
-        let _ = self.go().await;
+    pub(crate) async fn run(mut self) -> Result<(), Halt> {
+        let ended = self.go().await;
+        if ended.is_err() {
+            self.context.over.cancel();
+        }
+        ended
     }
 
-    async fn go(&mut self) -> Option<()> {
+    async fn go(&mut self) -> Result<(), Halt> {
         let mut connection = self.context.bus.connected();
         connection.mark_unchanged();
-        self.mend(self.timeline_seq).await?;
+        self.verify().await?;
+        self.restore().await?;
         loop {
             let committed = tokio::select! {
-                committed = self.input.recv() => committed?,
+                committed = self.input.recv() => match committed {
+                    Some(committed) => committed,
+                    None => return Ok(()),
+                },
                 changed = connection.changed() => {
-                    changed.ok()?;
+                    changed.map_err(|_| Halt::Stopped)?;
                     if connection.borrow_and_update().up {
+                        self.verify().await?;
                         // A server that came back may have forgotten the end of `TIMELINE`.
-                        self.mend(self.timeline_seq).await?;
+                        self.restore().await?;
                         self.context.monitor.set(Health::Active);
                     } else {
                         self.context.monitor.degraded("the bus is away");
@@ -63,7 +83,87 @@ impl Publish {
         }
     }
 
-    async fn deliver(&mut self, committed: Committed) -> Option<()> {
+    /// Makes sure that `INGEST` still holds what was sealed last under its number. Asked anew on every connection, before
+    /// anything is acknowledged or purged: a number alone never says "already sealed" (LED-17).
+    async fn verify(&mut self) -> Result<(), Halt> {
+        let mut backoff = Backoff::new();
+        loop {
+            let connection = *self.context.bus.connected().borrow();
+            if connection.up && self.verified == Some(connection.made) {
+                return Ok(());
+            }
+            let context = &self.context;
+            let asked = context
+                .stop
+                .run_until_cancelled(context.keeps(&self.sealed));
+            match asked.await.ok_or(Halt::Stopped)? {
+                Ok(true) => self.verified = Some(connection.made),
+                Ok(false) => {
+                    tracing::error!(
+                        sealed_through = self.sealed.seq,
+                        "the bus does not hold what was sealed last: nothing is acknowledged"
+                    );
+                    let reason = "the bus gave the numbers of sealed messages to others";
+                    context.monitor.degraded(reason);
+                    return Err(Halt::Parted);
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the bus did not say what it holds"
+                    );
+                    context.monitor.degraded("the bus does not answer");
+                    self.pause(&mut backoff).await.ok_or(Halt::Stopped)?;
+                }
+            }
+        }
+    }
+
+    /// Gives `TIMELINE` back what it lost, and compares the end of what it has.
+    async fn restore(&self) -> Result<(), Halt> {
+        let through = self.timeline_seq;
+        self.mend(through).await.ok_or(Halt::Stopped)?;
+        if through == 0 {
+            return Ok(());
+        }
+        let context = &self.context;
+        let rows = context
+            .ask(&context.over, || context.writer.timeline_from(through, 1))
+            .await
+            .ok_or(Halt::Stopped)?;
+        match rows.first() {
+            Some((number, sealed, _)) if *number == through => self.compare(through, sealed).await,
+            Some(_) | None => self.stand(through).await,
+        }
+    }
+
+    /// Takes the message of `TIMELINE` with this number for the span, if it is.
+    async fn compare(&self, number: u64, sealed: &Sealed) -> Result<(), Halt> {
+        let mut backoff = Backoff::new();
+        let context = &self.context;
+        loop {
+            let asked = context
+                .over
+                .run_until_cancelled(context.bus.timeline_at(number));
+            match asked.await.ok_or(Halt::Stopped)? {
+                Ok(Some(found)) if found.curr_hash == sealed.curr_hash => return Ok(()),
+                Ok(Some(_) | None) => return self.stand(number).await,
+                Err(error) => self.failed(&error.into()),
+            }
+            self.pause(&mut backoff).await.ok_or(Halt::Stopped)?;
+        }
+    }
+
+    /// Stands still, saying so, until the leg is over: an operator must look.
+    async fn stand(&self, number: u64) -> Result<(), Halt> {
+        tracing::error!(number, "TIMELINE holds what the ledger does not say");
+        let reason = format!("message {number} of TIMELINE is not what the ledger says");
+        self.context.monitor.degraded(reason);
+        self.context.over.cancelled().await;
+        Err(Halt::Stopped)
+    }
+
+    async fn deliver(&mut self, committed: Committed) -> Result<(), Halt> {
         let Committed {
             prepared,
             timeline_first,
@@ -77,9 +177,10 @@ impl Publish {
         self.answer(&prepared).await?;
         drop(delivering);
         if let Some(last) = prepared.decided.last() {
-            self.sealed = last.incoming.seq;
+            self.sealed = Mark::of(&last.incoming);
         }
-        if let Err(error) = self.acker.ack_through(self.sealed).await {
+        self.verify().await?;
+        if let Err(error) = self.acker.ack_through(self.sealed.seq).await {
             // It is delivered again then, and answered again.
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
@@ -88,11 +189,11 @@ impl Publish {
         }
         self.context.monitor.set(Health::Active);
         self.relieve(&prepared).await;
-        Some(())
+        Ok(())
     }
 
     /// Puts the batch on `TIMELINE`, each span in its place and once (LED-12).
-    async fn append(&mut self, prepared: &Prepared, first: u64) -> Option<()> {
+    async fn append(&mut self, prepared: &Prepared, first: u64) -> Result<(), Halt> {
         let entries: Vec<TimelineEntry> = prepared
             .sealed()
             .map(|(decided, sealed)| {
@@ -107,25 +208,40 @@ impl Publish {
                 Ok(()) => break,
                 Err(error) => self.failed(&error),
             }
-            let last = self.mend(first.saturating_sub(1)).await?;
+            let last = self
+                .mend(first.saturating_sub(1))
+                .await
+                .ok_or(Halt::Stopped)?;
             let there =
                 usize::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+            // What lies at our numbers already is ours only if it is the same.
+            if let Some(((_, sealed), number)) = prepared.sealed().zip(first..).take(there).last() {
+                self.compare(number, sealed).await?;
+            }
             rest = entries.get(there..).unwrap_or_default();
             next = last.saturating_add(1);
         }
         self.timeline_seq = self
             .timeline_seq
             .max(first.saturating_add(entries.len() as u64).saturating_sub(1));
-        Some(())
+        Ok(())
     }
 
     /// Publishes from the ledger what `TIMELINE` lacks up to `through`; answers where it ends.
     async fn mend(&self, through: u64) -> Option<u64> {
         let mut backoff = Backoff::new();
+        let mut before = None;
         loop {
             match self.mend_some(through).await? {
                 Ok(last) if last >= through => return Some(last),
-                Ok(_) => {}
+                Ok(last) if before != Some(last) => before = Some(last),
+                Ok(last) => {
+                    tracing::error!(after = last, through, "the ledger lacks what comes next");
+                    self.context
+                        .monitor
+                        .degraded("the ledger lacks what TIMELINE lost");
+                    self.pause(&mut backoff).await?;
+                }
                 Err(error) => {
                     self.failed(&error);
                     self.pause(&mut backoff).await?;
@@ -165,26 +281,55 @@ impl Publish {
     }
 
     /// Tells the publishers, those whose messages were delivered again too.
-    async fn answer(&self, prepared: &Prepared) -> Option<()> {
+    async fn answer(&mut self, prepared: &Prepared) -> Result<(), Halt> {
         for decided in &prepared.decided {
             if let Some(reply) = &decided.incoming.receipt {
                 self.send(reply, &decided.receipt()).await;
             }
         }
-        let context = &self.context;
         for incoming in &prepared.again {
-            let Some(reply) = &incoming.receipt else {
-                continue;
-            };
-            let (seq, digest) = (incoming.seq, Digest(incoming.digest()));
-            let outcome = context
-                .ask(&context.stop, || context.writer.outcome(seq, digest))
-                .await?;
-            if let Some(receipt) = outcome.map(receipt_again) {
+            let outcome = self.outcome(incoming).await?;
+            if let (Some(reply), Some(receipt)) = (&incoming.receipt, outcome.map(receipt_again)) {
                 self.send(reply, &receipt).await;
             }
         }
-        Some(())
+        Ok(())
+    }
+
+    /// What became of a message that was delivered again; none where the ledger cannot read what it stored.
+    ///
+    /// INVARIANT (no ack unsealed): it does not return for a message that the ledger does not know.
+    async fn outcome(&mut self, incoming: &Incoming) -> Result<Option<StoredOutcome>, Halt> {
+        let (seq, digest) = (incoming.seq, Digest(incoming.digest()));
+        let mut backoff = Backoff::new();
+        loop {
+            let context = &self.context;
+            let asked = context.ask_about(&context.over, || context.writer.outcome(seq, digest));
+            match asked.await.ok_or(Halt::Stopped)? {
+                Ok(Some(outcome)) => return Ok(Some(outcome)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        seq,
+                        "a stored outcome cannot be read"
+                    );
+                    return Ok(None);
+                }
+            }
+            self.verified = None;
+            self.verify().await?;
+            tracing::error!(
+                seq,
+                "a message counts as sealed that the ledger does not know"
+            );
+            let reason = format!("message {seq} counts as sealed, but the ledger does not know it");
+            self.context.monitor.degraded(reason);
+            backoff
+                .pause(&self.context.over)
+                .await
+                .ok_or(Halt::Stopped)?;
+        }
     }
 
     /// A receipt that cannot be sent is no failure: the ledger knows the answer.
@@ -221,11 +366,14 @@ impl Publish {
     }
 
     async fn purge(&mut self, newest: Timestamp) -> Result<(), logline_bus::Error> {
+        if !self.context.keeps(&self.sealed).await? {
+            return Ok(());
+        }
         let bus = &self.context.bus;
         let stream = bus.ingest_state().await?;
         self.purge.looked(&stream, newest);
         let expiry = purge::expiry(newest, self.context.config.ingest_keep);
-        let mut search = purge::Search::new(&stream, self.sealed);
+        let mut search = purge::Search::new(&stream, self.sealed.seq);
         while let Some(seq) = search.next() {
             let is_old = bus
                 .ingest_at(seq)
@@ -233,7 +381,7 @@ impl Publish {
                 .is_none_or(|kept| bus_time(&kept) < expiry);
             search.found(seq, is_old);
         }
-        let below = search.below().max(purge::relieve(&stream, self.sealed));
+        let below = search.below().max(purge::relieve(&stream, self.sealed.seq));
         if below > stream.first {
             tracing::debug!(below, "purging what is sealed");
             bus.purge_ingest(below).await?;
