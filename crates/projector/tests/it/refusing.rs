@@ -205,6 +205,42 @@ async fn a_row_that_postgres_refuses_is_put_aside_and_stops_nobody_led_16() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_look_up_the_ledger_refuses_is_put_aside_and_stops_nobody_led_16() {
+    let world = World::new().await;
+    let projector = world.projector().await;
+    let body = r#"{"who":"alice","this":"door","id":"018f3c5e-7b1a-7c3d-8e4f-0123456789ab"}"#;
+    world.seal(ALICE, body).await;
+    world.sql(
+        "alter table ledger.span disable trigger all; update ledger.span set entity_type = ''",
+    );
+    let (code, ..) = refusal(world.seal(ALICE, body).await);
+    assert_eq!(code, "internal");
+    assert!(matches!(
+        world.seal(ALICE, PLAIN).await,
+        Receipt::Sealed { .. }
+    ));
+    projector.stop().await;
+    assert_eq!(quarantined(&world), [body]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_quarantine_is_waited_for() {
+    let world = World::new().await;
+    let mut projector = world.projector().await;
+    refusal(world.seal(ALICE, "{").await);
+    let edit = |rest: &[&str]| {
+        world.nats_cli(&[&["stream", "edit", "QUARANTINE", "--force"], rest].concat())
+    };
+    edit(&["--discard=new", "--max-msgs=1"]);
+    world.publish(ALICE, "{1").await;
+    projector.becomes(|health| !health.is_ready()).await;
+    edit(&["--discard=old", "--max-msgs=-1"]);
+    refusal(world.seal(ALICE, "{2").await);
+    projector.stop().await;
+    assert_eq!(quarantined(&world), ["{", "{1", "{2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn limits_are_the_configured_ones() {
     let world = World::new().await;
     let limits = Limits {
