@@ -98,7 +98,8 @@ pub struct Config {
     pub ack_wait: Duration,
     /// How long the bus waits for a silent worker before another process takes over.
     pub take_over: Duration,
-    /// Deliveries of one request after which it is reported as abandoned: it has taken workers down with it.
+    /// Deliveries of one request after which it runs alone, and is reported as abandoned where it takes workers down
+    /// then too. The bus counts every delivery, also those to a process that stopped or died while the request waited.
     pub deliveries_max: u64,
     /// Pauses between attempts, where bus or ledger are away and between restarts of a role.
     pub backoff: Backoff,

@@ -6,6 +6,7 @@
 pub(crate) mod actor;
 mod job;
 mod lanes;
+mod turns;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use tokio_util::sync::DropGuard;
 
 use super::job::Job;
 use super::lanes::Lanes;
+use super::turns::Turns;
 use crate::pump::{DELIVERIES_MAX, Pump, Tether};
 use crate::supervisor::Charge;
 use crate::{GRACE, Role, Step, metric};
@@ -36,6 +37,7 @@ pub(crate) enum Msg {
 pub(crate) struct State {
     charge: Charge,
     lanes: Lanes<Lane, Arc<Delivery>>,
+    turns: Turns,
     jobs: JoinSet<()>,
     /// Counts displacements: jobs of an earlier era no longer count.
     era: u64,
@@ -79,9 +81,11 @@ impl Actor for Worker {
         let reader = charge.life.read(|stop| pump.run(stop));
         let lease = JoinSet::from_iter([charge.life.clone().keep(config.ack_wait / 3)]);
         let lanes = Lanes::new(config.concurrency_max);
+        let turns = Turns::new(config.concurrency_max, config.deliveries_max);
         Ok(State {
             charge,
             lanes,
+            turns,
             jobs: JoinSet::new(),
             era: 0,
             _reader: reader,
@@ -152,6 +156,7 @@ impl State {
             };
             let job = Job {
                 charge: self.charge.clone(),
+                turn: self.turns.admit(delivery.deliveries),
                 delivery,
             };
             self.jobs.spawn(async move {

@@ -12,6 +12,7 @@ use logline_sandbox::{FailureCode, Limits, Outcome, Run};
 use logline_span::Sealed;
 use tracing::Instrument;
 
+use super::turns::Turn;
 use super::{Plan, Unrunnable};
 use crate::outbox::{Context, Sent};
 use crate::supervisor::Charge;
@@ -20,6 +21,7 @@ use crate::{DEPTH_MAX, Role, Step, metric};
 
 pub(crate) struct Job {
     pub(crate) charge: Charge,
+    pub(crate) turn: Turn,
     pub(crate) delivery: Arc<Delivery>,
 }
 
@@ -74,15 +76,11 @@ impl Job {
             Ok(function) => function,
             Err(unrunnable) => return self.publish(super::unrun(request, None, unrunnable)).await,
         };
-        if self.delivery.deliveries > self.charge.shared.config.deliveries_max {
-            return self
-                .publish(super::unrun(
-                    request,
-                    function.as_ref(),
-                    Unrunnable::Abandoned,
-                ))
-                .await;
+        if self.turn.is_abandoned {
+            let abandoned = super::unrun(request, function.as_ref(), Unrunnable::Abandoned);
+            return self.publish(abandoned).await;
         }
+        let _place = self.turn.come().await;
         match super::plan(request, function.as_ref(), self.limits()) {
             Plan::Answer(written) => self.publish(*written).await,
             Plan::Run(run) => {
