@@ -442,3 +442,20 @@ fn gapless(from: u64, seqs: impl Iterator<Item = u64>) -> u64 {
         .last()
         .map_or(from - 1, |(seq, _)| seq)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_direct_answer_leaves_out_is_not_known() {
+        for (seqs, known) in [
+            (vec![], 4),
+            (vec![6, 7], 4),
+            (vec![5, 6, 8], 6),
+            (vec![5, 6], 6),
+        ] {
+            assert_eq!(gapless(5, seqs.into_iter()), known);
+        }
+    }
+}

@@ -57,7 +57,11 @@ impl Prepare {
                 from: self.decider.from,
                 backlog: self.decider.undone(),
             },
-            Some(Err(error)) => Left::Lost(error),
+            Some(Err(error)) => {
+                // The stages behind may stand still, and would wait for the end of the leg.
+                over.cancel();
+                Left::Lost(error)
+            }
         }
     }
 
