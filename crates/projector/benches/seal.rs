@@ -209,7 +209,7 @@ async fn last_published(bus: &Bus) -> Result<()> {
     Ok(())
 }
 
-/// Reads `INGEST` from its beginning and keeps nothing.
+/// Reads and acknowledges `INGEST` from its beginning and keeps nothing.
 async fn read(bus: &Bus, count: usize) -> Result<f64> {
     let mut intake = bus
         .intake(IntakeConfig {
@@ -225,6 +225,7 @@ async fn read(bus: &Bus, count: usize) -> Result<f64> {
     while next <= count as u64 {
         let messages = intake.next(BATCH, Duration::ZERO, next).await?;
         next = messages.last().context("a message")?.seq + 1;
+        intake.ack_through(next - 1).await?;
     }
     let rate = per_second(count, began);
     intake.release().await?;
