@@ -368,7 +368,7 @@ async fn connect(config: &logline_bus::Config, shutdown: &CancellationToken) -> 
             Ok(bus) => return Ok(bus),
             Err(error @ logline_bus::Error::Connect { .. }) => {
                 failures += 1;
-                tracing::warn!(url = config.url, error = %error, "the bus is away");
+                tracing::warn!(url = config.address(), error = %error, "the bus is away");
                 tokio::select! {
                     () = shutdown.cancelled() => bail!(error),
                     () = pause(failures) => {}

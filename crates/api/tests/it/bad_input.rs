@@ -252,6 +252,10 @@ async fn parameters_that_are_unknown_or_malformed_are_refused_with_their_name() 
         ),
         ("/api/timeline/stream?limit=5", "400 invalid_query /limit"),
         ("/api/timeline/stream?after=-1", "400 invalid_cursor /after"),
+        (
+            "/api/timeline/stream?after=18446744073709551615",
+            "400 invalid_cursor /after",
+        ),
         ("/api/spans/5", "400 invalid_value /id"),
         ("/api/spans/%FF", "400 invalid_utf8"),
         (&format!("/api/spans/{id}?seq=-1"), "400 invalid_query /seq"),
