@@ -224,6 +224,22 @@ async fn a_message_whose_look_up_the_ledger_refuses_is_put_aside_and_stops_nobod
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_an_operator_must_mend_condemns_nobody() {
+    let world = World::new().await;
+    let mut projector = world.projector().await;
+    world.seal(ALICE, PLAIN).await;
+    world.sql("alter table ledger.span rename to mislaid");
+    for _ in 0..5 {
+        world.publish(ALICE, PLAIN).await;
+    }
+    projector.becomes(|health| !health.is_ready()).await;
+    world.sql("alter table ledger.mislaid rename to span");
+    world.sealed(6).await;
+    projector.stop().await;
+    assert_eq!(quarantined(&world).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_quarantine_is_waited_for() {
     let world = World::new().await;
     let mut projector = world.projector().await;
