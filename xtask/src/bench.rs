@@ -20,7 +20,7 @@ pub(crate) fn bench(names: &[String]) -> anyhow::Result<()> {
     for (package, target) in targets()? {
         if names.is_empty() || names.contains(&target) {
             eprintln!("+ {package}: {target}");
-            match measure(&package, &target) {
+            match measure(&target) {
                 Ok(found) => results.extend(found),
                 Err(error) => failures.push(format!("{package}, {target}: {error:#}")),
             }
@@ -57,8 +57,9 @@ fn targets() -> anyhow::Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-fn measure(package: &str, target: &str) -> anyhow::Result<Vec<Value>> {
-    let mut command = cargo(&["bench", "--quiet", "--package", package, "--bench", target]);
+fn measure(target: &str) -> anyhow::Result<Vec<Value>> {
+    // The whole workspace, so that no bench builds the dependencies anew with features of its own.
+    let mut command = cargo(&["bench", "--quiet", "--workspace", "--bench", target]);
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
