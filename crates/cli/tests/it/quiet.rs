@@ -123,8 +123,10 @@ fn unshared_bytes(root: u32) -> u64 {
 }
 
 fn tree(root: u32) -> Vec<u32> {
+    // A process that has just ended has no threads.
     let children = std::fs::read_dir(format!("/proc/{root}/task"))
-        .unwrap()
+        .into_iter()
+        .flatten()
         .flatten()
         .flat_map(|task| {
             let children =
