@@ -109,6 +109,8 @@ pub struct Config {
     pub crash_window: Duration,
     /// Memory of one run of a function.
     pub memory_bytes_max: usize,
+    /// Bounds of what the actors write.
+    pub limits: logline_span::Limits,
 }
 
 /// What the actors work with; made and owned by the caller.
@@ -174,10 +176,7 @@ impl Actors {
     /// Gets the actors ready; nothing happens before [`Actors::run`].
     #[must_use]
     pub fn new(config: Config, resources: Resources) -> Self {
-        let author = Author::new(
-            resources.signing_key.clone(),
-            logline_span::Limits::STANDARD,
-        );
+        let author = Author::new(resources.signing_key.clone(), config.limits);
         let outbox = Outbox::new(resources.bus.clone(), author);
         let monitor = Monitor::new(&config.roles);
         Self {

@@ -6,6 +6,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Result, bail};
 use logline_bus::Secret;
+use logline_span::Limits;
 use serde::{Deserialize, Deserializer};
 
 use crate::{args::Global, stack};
@@ -16,6 +17,7 @@ use crate::{args::Global, stack};
 pub(crate) struct Settings {
     pub(crate) log: Log,
     pub(crate) bus: Bus,
+    pub(crate) span: Span,
     pub(crate) ledger: Ledger,
     pub(crate) keys: Keys,
     pub(crate) projector: Projector,
@@ -52,6 +54,16 @@ pub(crate) struct Bus {
     pub(crate) ingest_bytes_max: i64,
     pub(crate) development: bool,
 }
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Span {
+    pub(crate) canonical_bytes_max: usize,
+    pub(crate) depth_max: usize,
+}
+
+/// So that a sealed span, with its proof, fits a message of the bus.
+const CANONICAL_BYTES_CEILING: u64 = 1_000_000;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -246,13 +258,23 @@ impl Settings {
         )
     }
 
+    /// The bounds of a span.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            canonical_bytes_max: self.span.canonical_bytes_max,
+            depth_max: self.span.depth_max,
+            ..Limits::STANDARD
+        }
+    }
+
     /// Where this user's caches are.
     pub(crate) fn user_cache_dir(&self) -> Option<PathBuf> {
         self.user_cache_dir.clone()
     }
 
-    fn faults(&self) -> Vec<String> {
-        let bounds = [
+    /// Keys of numbers with what each may be at least and at most.
+    fn bounds(&self) -> impl Iterator<Item = (&'static str, u64, u64, u64)> + use<> {
+        [
             ("bus.replicas", self.bus.replicas as u64, 1, 5),
             (
                 "ledger.connections_max",
@@ -272,6 +294,18 @@ impl Settings {
                 1_000,
                 60_000,
             ),
+            (
+                "span.canonical_bytes_max",
+                self.span.canonical_bytes_max as u64,
+                1 << 10,
+                CANONICAL_BYTES_CEILING,
+            ),
+            (
+                "span.depth_max",
+                self.span.depth_max as u64,
+                2,
+                Limits::DEPTH_CEILING as u64,
+            ),
             ("actors.slow_ms", self.actors.slow_ms, 1, 3_600_000),
             ("actors.timeout_ms", self.actors.timeout_ms, 1, 3_600_000),
             (
@@ -287,9 +321,13 @@ impl Settings {
                 4 << 20,
                 1 << 30,
             ),
-        ];
-        let mut faults: Vec<String> = bounds
-            .into_iter()
+        ]
+        .into_iter()
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> = self
+            .bounds()
             .filter(|(_, value, least, most)| value < least || value > most)
             .map(|(key, value, least, most)| {
                 format!("{key} is {value}, which is not within {least} to {most}")

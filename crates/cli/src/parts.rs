@@ -10,7 +10,7 @@ use logline_bus::Bus;
 use logline_ledger::{IdentityKey, Reader, Writer};
 use logline_projector::Projector;
 use logline_sandbox::Sandbox;
-use logline_span::{Limits, SigningKey};
+use logline_span::SigningKey;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -233,7 +233,7 @@ impl Parts {
             batch_bytes_max: BATCH_BYTES_MAX,
             tenants_cached_max: TENANTS_CACHED_MAX,
             ingest_keep: Duration::from_secs(settings.projector.ingest_keep_s),
-            limits: Limits::STANDARD,
+            limits: settings.limits(),
         };
         let projector = Projector::new(config, bus, writer);
         let health = projector.health();
@@ -277,6 +277,7 @@ impl Parts {
             timeout_ms: settings.actors.timeout_ms,
             concurrency_max: settings.actors.parallel_max,
             memory_bytes_max: settings.sandbox.memory_bytes_max,
+            limits: settings.limits(),
             in_flight_max: IN_FLIGHT_MAX,
             ack_wait: ACK_WAIT,
             take_over: Duration::from_millis(settings.projector.take_over_ms),
@@ -314,7 +315,7 @@ impl Parts {
                 &ledger_config(settings, &settings.ledger.reader_url, "api"),
                 identity_key(settings)?,
             )?,
-            limits: Limits::STANDARD,
+            limits: settings.limits(),
             checks,
         };
         let config = logline_api::Config {
@@ -330,7 +331,7 @@ impl Parts {
         };
         let service = resources
             .bus
-            .serve_publish(Limits::STANDARD)
+            .serve_publish(settings.limits())
             .await
             .context("cannot serve publishing on the bus")?;
         let stopped = self.shutdown.clone();

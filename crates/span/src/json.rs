@@ -81,5 +81,6 @@ impl Json {
         (text != "null").then(|| Self(text.into()))
     }
 
-    const DEPTH_MAX: usize = Limits::STANDARD.depth_max - 1;
+    /// What any configuration may have let into the ledger (SPAN-8); a draft is held to its own limits.
+    const DEPTH_MAX: usize = Limits::DEPTH_CEILING - 1;
 }

@@ -161,21 +161,13 @@ impl fmt::Debug for SigningKey {
 }
 
 /// Whether `signature` is `key`'s over that content; malleable signatures and small-order keys never are.
+///
+/// One by one, never by a batch equation: that accepts, by chance, some crafted signatures which the strict check
+/// refuses, and the chain must be the same whenever it is sealed again (LED-7).
 pub fn verify_content(key: &PublicKey, hash: &Hash, signature: &Signature) -> bool {
     let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
     ed25519_dalek::VerifyingKey::from_bytes(&key.0)
         .is_ok_and(|key| key.verify_strict(&message(hash), &signature).is_ok())
-}
-
-/// [`verify_content`] of each, in order.
-///
-/// Not the batch equation of the library: that one accepts, by chance, some crafted signatures which the strict
-/// check refuses, and the chain must be the same whenever it is sealed again (LED-7).
-pub fn verify_batch(items: &[(PublicKey, Hash, Signature)]) -> Vec<bool> {
-    items
-        .iter()
-        .map(|(key, hash, signature)| verify_content(key, hash, signature))
-        .collect()
 }
 
 fn message(hash: &Hash) -> [u8; 48] {
@@ -206,16 +198,5 @@ mod tests {
         assert!(!format!("{key:?}").contains(&key.to_hex()));
         assert_eq!(SigningKey::from_hex("0909").unwrap_err(), KeyError::Hex);
         assert_eq!(SigningKey::from_pem("no").unwrap_err(), KeyError::Pem);
-    }
-
-    #[test]
-    fn a_batch_says_which_signature_fails() {
-        let key = SigningKey::from_seed(&[9; 32]);
-        let (one, two) = (Hash::of(b"1"), Hash::of(b"2"));
-        let items = [
-            (key.public_key(), one, key.sign_content(&one)),
-            (key.public_key(), one, key.sign_content(&two)),
-        ];
-        assert_eq!(verify_batch(&items), [true, false]);
     }
 }

@@ -290,6 +290,7 @@ pub(crate) fn config() -> Config {
         crashes_max: 3,
         crash_window: Duration::from_secs(60),
         memory_bytes_max: 64 << 20,
+        limits: Limits::STANDARD,
     }
 }
 

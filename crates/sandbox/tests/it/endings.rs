@@ -195,7 +195,7 @@ async fn output_that_a_span_cannot_hold_is_refused() {
     )
     .await;
     check(
-        "function main() { let a = 1; for (let i = 0; i < 100; i++) a = [a]; return a }",
+        "function main() { let a = 1; for (let i = 0; i < 200; i++) a = [a]; return a }",
         InvalidOutput,
         "cannot be kept",
     )
