@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use logline_bus::{Receipt, ReceiptToken};
-use logline_ledger::{Digest, StoredOutcome};
+use logline_ledger::StoredOutcome;
 use logline_span::{Code, Refusal};
 
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) async fn receipt(
         Refusal::new(Code::InvalidValue, detail).at("/receipt")
     })?;
     let session = state.reader.as_reader(Some(&reader));
-    let outcome = timeline::read(session.outcome(token.ingest_seq, Digest(token.digest))).await?;
+    let outcome = timeline::read(session.outcome(token.ingest_seq, token.digest)).await?;
     let json = [(header::CONTENT_TYPE, "application/json")];
     Ok(match outcome {
         Some(StoredOutcome::Refused(refusal)) => {

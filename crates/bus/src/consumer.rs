@@ -23,7 +23,7 @@ use crate::{
     stream::TIMELINE,
 };
 
-pub(crate) use reader::{Reader, ensure, pause};
+pub(crate) use reader::{Found, Reader, ensure, pause};
 
 /// How long an ordinary pull request waits at the server, and how often it says that it is there meanwhile: an idle
 /// reader costs three messages in thirty seconds.
@@ -143,7 +143,12 @@ pub(crate) fn config(
     }
 }
 
-/// How a consumer is asked. A pinned client's requests end in half of the take-over time, which is sign of life enough.
+/// How long a pinned client's request waits: half of the take-over time, which is sign of life enough.
+pub(crate) fn expires(take_over: Duration) -> Duration {
+    take_over / 2
+}
+
+/// How a consumer is asked.
 pub(crate) fn pull_spec(
     stream: &'static str,
     consumer: &str,
@@ -154,7 +159,7 @@ pub(crate) fn pull_spec(
         stream,
         consumer: consumer.to_owned(),
         batch,
-        expires: exclusive.map_or(EXPIRES, |take_over| take_over / 2),
+        expires: exclusive.map_or(EXPIRES, expires),
         heartbeat: exclusive.is_none().then_some(HEARTBEAT),
         pinned: exclusive.is_some(),
     }

@@ -22,8 +22,8 @@ use tokio::{
 };
 
 use crate::{
-    Bus, Error, Incoming,
-    consumer::{self, ensure},
+    Bus, Error, Fingerprint, Incoming,
+    consumer::{self, Found, ensure},
     metric,
     pull::{Pull, Pulled},
     stored::{DeliveryInfo, Stored},
@@ -62,9 +62,8 @@ pub struct Intake {
     pull: Pull,
     pinned: watch::Sender<bool>,
     order: Order,
-    /// Number and digest of the last message handed out, or of the one before: what tells on every connect whether the
-    /// bus forgot any (LED-17).
-    anchor: Option<(u64, [u8; 16])>,
+    /// The last message handed out, or the one before: what tells on every connect whether the bus forgot any (LED-17).
+    anchor: Option<(u64, Fingerprint)>,
     /// Handed out by the call that is under way; it survives a dropped future.
     out: Vec<Incoming>,
     acks: Arc<ack::Pending>,
@@ -80,7 +79,7 @@ impl Bus {
     /// # Errors
     ///
     /// Where the server cannot be asked.
-    pub async fn intake(&self, settings: IntakeConfig) -> Result<Intake, Error> {
+    pub async fn intake(&self, mut settings: IntakeConfig) -> Result<Intake, Error> {
         let config = pull::Config {
             ack_policy: AckPolicy::All,
             ..consumer::config(
@@ -91,7 +90,13 @@ impl Bus {
                 Some(settings.take_over),
             )
         };
-        ensure(self, INGEST, &config, true).await?;
+        if let Found::There {
+            take_over: Some(take_over),
+            ..
+        } = ensure(self, INGEST, &config, true).await?
+        {
+            settings.take_over = take_over;
+        }
         let reader = self.sibling("intake").await?;
         let pinned = watch::Sender::new(false);
         let pull = start(&reader, &settings, &pinned).await?;
@@ -122,15 +127,14 @@ impl Bus {
             .map(|found| found.map(|raw| raw.incoming))
     }
 
-    /// Whether `INGEST` has not forgotten the message with this number and digest: it holds it, or purged it from its
-    /// front.
+    /// Whether `INGEST` has not forgotten the message with this number: it holds it, or purged it from its front.
     ///
     /// # Errors
     ///
     /// Where the server cannot be asked, or contradicts itself.
-    pub async fn ingest_keeps(&self, seq: u64, digest: &[u8; 16]) -> Result<bool, Error> {
+    pub async fn ingest_keeps(&self, seq: u64, known: &Fingerprint) -> Result<bool, Error> {
         if let Some(kept) = self.ingest_at(seq).await? {
-            return Ok(kept.digest() == *digest);
+            return Ok(kept.fingerprint() == *known);
         }
         let state = self.ingest_state().await?;
         if seq > state.last || seq < state.first {
@@ -231,7 +235,7 @@ impl Intake {
             {
                 let out = std::mem::take(&mut self.out);
                 if let Some(last) = out.iter().rfind(|message| !message.again) {
-                    self.anchor = Some((last.seq, last.digest()));
+                    self.anchor = Some((last.seq, last.fingerprint()));
                 }
                 return Ok(out);
             }
@@ -256,8 +260,8 @@ impl Intake {
     }
 
     /// Names the message before the wanted one, which the bus must not have forgotten when the first ones are handed out.
-    pub fn anchor(&mut self, seq: u64, digest: [u8; 16]) {
-        self.anchor = Some((seq, digest));
+    pub fn anchor(&mut self, seq: u64, known: Fingerprint) {
+        self.anchor = Some((seq, known));
         self.doubtful = true;
     }
 

@@ -36,7 +36,9 @@ pub use connection::{Bus, Config, Connection, Secret};
 pub use consumer::{ConsumerSpec, Deliveries, Delivery};
 pub use error::{AppendError, Error};
 pub use intake::{Acker, Intake, IntakeConfig};
-pub use message::{Incoming, IngestSeq, NotAReceiptToken, ReceiptToken, message_digest};
+pub use message::{
+    Fingerprint, Incoming, IngestSeq, NotAReceiptToken, ReceiptToken, message_digest,
+};
 pub use publish::{Answer, Outgoing};
 pub use quarantine::Quarantined;
 pub use receipt::{NotAReceipt, Receipt};

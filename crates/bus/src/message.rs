@@ -19,7 +19,7 @@ impl fmt::Display for IngestSeq {
     }
 }
 
-/// What tells one message from another that got the same number: BLAKE3 of address, zero byte and body, cut to 16 bytes.
+/// What a publisher knows of its message: BLAKE3 of address, zero byte and body, cut to 16 bytes.
 #[must_use]
 pub fn message_digest(subject: &str, body: &[u8]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
@@ -29,6 +29,16 @@ pub fn message_digest(subject: &str, body: &[u8]) -> [u8; 16] {
     let mut digest = [0; 16];
     hasher.finalize_xof().fill(&mut digest);
     digest
+}
+
+/// What tells a message from any other that gets its number (LED-17). A publisher may say the same thing often, so that
+/// the digest alone does not: with the server's time it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    /// Its [`message_digest`].
+    pub digest: [u8; 16],
+    /// When the server took it, in nanoseconds since 1970.
+    pub time_ns: i64,
 }
 
 /// Names a received message for ever, as `<number>-<32 hex digits>` (`GET /api/receipts/{receipt}`).
@@ -109,6 +119,8 @@ pub struct Incoming {
     pub depth: Option<u16>,
     /// The bytes of the span.
     pub body: Bytes,
+    /// What it takes of the stream's room, about: address, headers, body and the server's own notes.
+    pub stored_bytes: u64,
     /// Whether the message lies before the wanted one: it was delivered again.
     pub again: bool,
 }
@@ -126,10 +138,13 @@ impl fmt::Debug for Incoming {
 }
 
 impl Incoming {
-    /// See [`message_digest`].
+    /// What tells it from any other that gets its number.
     #[must_use]
-    pub fn digest(&self) -> [u8; 16] {
-        message_digest(&self.subject_text, &self.body)
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            digest: message_digest(&self.subject_text, &self.body),
+            time_ns: self.time_ns,
+        }
     }
 
     /// The trace that the publisher's context names.
@@ -163,6 +178,7 @@ impl Incoming {
             let value = headers.and_then(|headers| headers.get(name))?;
             Some(value.as_str().to_owned())
         };
+        let stored_bytes = stored_bytes(&subject_text, headers, &body);
         let subject: Result<Subject, Refusal> = subject_text.parse();
         let content_type = text(header::CONTENT_TYPE);
         let mut receipt = text(header::RECEIPT);
@@ -195,9 +211,22 @@ impl Incoming {
             receipt,
             depth,
             body,
+            stored_bytes,
             again: false,
         }
     }
+}
+
+/// The server's notes on a message take some thirty bytes, and a header line four beside its name and value.
+fn stored_bytes(subject: &str, headers: Option<&HeaderMap>, body: &[u8]) -> u64 {
+    const NOTES: usize = 32;
+    const LINE: usize = 4;
+    let lines = headers.into_iter().flat_map(HeaderMap::iter);
+    let headers: usize = lines
+        .flat_map(|(name, values)| values.iter().map(move |value| (name, value)))
+        .map(|(name, value)| AsRef::<str>::as_ref(name).len() + value.as_str().len() + LINE)
+        .sum();
+    (NOTES + subject.len() + headers + body.len()) as u64
 }
 
 #[cfg(test)]

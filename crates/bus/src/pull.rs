@@ -146,8 +146,7 @@ impl Pull {
 
     /// A message that is here already.
     pub(crate) fn ready(&mut self) -> Option<Pulled> {
-        if self.pin.is_some() && Instant::now() > self.asked + 2 * self.spec.expires {
-            // It slept for so long that the server has given the pin to another client.
+        if self.pin.is_some() && self.has_overslept() {
             self.lose_pin();
             return Some(Pulled::PinLost);
         }
@@ -212,10 +211,19 @@ impl Pull {
         }
     }
 
+    /// Whether it slept for so long that the server has given the pin to another client.
+    fn has_overslept(&self) -> bool {
+        Instant::now() > self.asked + 2 * self.spec.expires
+    }
+
     /// Gives up the pin that another client waits for.
     pub(crate) async fn unpin(&mut self) -> Result<(), Error> {
+        let overslept = self.has_overslept();
         if self.pin.take().is_some() {
             self.pinned.send_replace(false);
+            if overslept {
+                return Ok(());
+            }
             let PullSpec {
                 stream, consumer, ..
             } = &self.spec;

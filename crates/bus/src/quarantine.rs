@@ -28,12 +28,12 @@ pub struct Quarantined {
 }
 
 impl Quarantined {
-    /// A refused message of `INGEST`, keyed by its number and digest.
+    /// A refused message of `INGEST`, keyed by what no other message has: its number, digest and time.
     #[must_use]
     pub fn incoming(incoming: &Incoming, refusal: &Refusal) -> Self {
-        let key = crate::ReceiptToken {
+        let token = crate::ReceiptToken {
             ingest_seq: incoming.seq,
-            digest: incoming.digest(),
+            digest: incoming.fingerprint().digest,
         };
         Self {
             tenant: Subject::claimed_tenant(&incoming.subject_text),
@@ -42,7 +42,7 @@ impl Quarantined {
             detail: refusal.detail.clone(),
             subject_text: incoming.subject_text.clone(),
             content_type: incoming.content_type.clone(),
-            key: key.to_string(),
+            key: format!("{token}-{}", incoming.time_ns),
             body: incoming.body.clone(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use logline_ledger::{
-    Batch, Config, Digest, IdentityKey, Provision, Role, RolePassword, Row, Writer,
+    Batch, Config, Fingerprint, IdentityKey, Provision, Role, RolePassword, Row, Writer,
 };
 use logline_span::{Head, Json, Seq, Span, SpanId, Timestamp, TraceId, Visibility};
 use logline_testkit::Postgres;
@@ -154,6 +154,12 @@ impl Bench {
     }
 }
 
+/// What nobody looks up again needs no fingerprint of its own.
+const UNTOLD: Fingerprint = Fingerprint {
+    digest: [0; 16],
+    time_ns: 0,
+};
+
 async fn database(server: &Postgres, name: &str) -> Result<String> {
     let mut admin = PgConnection::connect(&server.superuser_url()).await?;
     admin.execute(&*format!("create database {name}")).await?;
@@ -185,7 +191,7 @@ fn batch(head: &mut Head, epoch: u64, rows: u64) -> Result<Batch> {
                 content_hash,
                 depth: 0,
                 ingest_seq: number,
-                digest: Digest([0; 16]),
+                fingerprint: UNTOLD,
             })
         })
         .collect::<Result<_>>()?;
@@ -194,8 +200,7 @@ fn batch(head: &mut Head, epoch: u64, rows: u64) -> Result<Batch> {
         epoch,
         after_ingest_seq: before,
         through_ingest_seq: through,
-        through_digest: Digest([0; 16]),
-        through_time: Timestamp::from_micros(i64::try_from(through)?),
+        through: UNTOLD,
         timeline_first: before + 1,
         rows,
         answered: Vec::new(),

@@ -28,7 +28,7 @@ impl Actors {
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
     pub async fn latest(&self, tenant: &TenantId, id: SpanId) -> Result<Option<Sealed>, Error> {
-        connection::again(&self.pool, || row::version(&self.pool, tenant, id, None)).await
+        connection::again(&self.pool, || row::latest(&self.pool, tenant, id)).await
     }
 
     /// The version of a span that was the latest before a position of its tenant's chain.

@@ -1,5 +1,6 @@
 //! Connections that are opened when needed, kept, and never spoken to while idle.
 
+use std::io::ErrorKind;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -74,6 +75,19 @@ impl Config {
     }
 }
 
+/// A server whose host is gone without a word does not even refuse: TCP alone would wait for a quarter of an hour.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Waits no longer for an answer than a server that is there may take.
+pub(crate) async fn answered<T, E: From<sqlx::Error>>(
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let silence = || Err(E::from(sqlx::Error::Io(ErrorKind::TimedOut.into())));
+    tokio::time::timeout(ANSWER_MAX, asked)
+        .await
+        .unwrap_or_else(|_| silence())
+}
+
 /// Runs a read again while its connection turns out to be dead, as often as the pool may hold connections that died with
 /// a server: nothing tests them before use.
 pub(crate) async fn again<T, F, R>(pool: &PgPool, mut read: F) -> Result<T, Error>
@@ -83,7 +97,7 @@ where
 {
     let mut stale = pool.num_idle();
     loop {
-        match read().await {
+        match answered(read()).await {
             Err(Error::Unavailable(error)) if stale > 0 && is_dead(&error) => stale -= 1,
             outcome => return outcome,
         }

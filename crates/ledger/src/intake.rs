@@ -7,10 +7,15 @@ use sqlx::postgres::PgRow;
 use crate::Error;
 use crate::row::{self, BadColumn};
 
-/// The bus's digest of one message; together with its number it identifies the message, because a bus that lost its
-/// newest messages gives their numbers to others (LED-17).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest(pub [u8; 16]);
+/// What, together with its number, identifies a message of the bus: a bus that lost its newest messages gives their
+/// numbers to others (LED-17), and those may say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    /// The bus's digest of its address and body.
+    pub digest: [u8; 16],
+    /// The bus's time of it, in nanoseconds since 1970.
+    pub time_ns: i64,
+}
 
 /// What the ledger knows about a message that was handled.
 #[derive(Clone, Debug, PartialEq)]

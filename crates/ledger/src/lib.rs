@@ -28,7 +28,7 @@ pub use connection::Config;
 pub use error::{CommitError, Disposition, Error};
 pub use identity::IdentityKey;
 pub use inspect::Finding;
-pub use intake::{Digest, StoredOutcome};
+pub use intake::{Fingerprint, StoredOutcome};
 pub use login::{ClientLogin, bind_login};
 pub use migrate::{MigrateError, Migrated, Provision, Role, RolePassword, migrate};
 pub use query::{AsOf, Cursor, InvalidCursor, Page, Query};
@@ -36,5 +36,6 @@ pub use reader::{Reader, ReaderSession};
 pub use report::{Failure, Part, Report, Scope};
 pub use verifier::Verifier;
 pub use writer::{
-    Batch, Existing, KeyHolder, Latest, Outcome, OutcomeKind, Row, ShardState, Wanted, Writer,
+    Batch, Existing, KeyHolder, Latest, Named, Outcome, OutcomeKind, Row, ShardState, Version,
+    Wanted, Writer,
 };

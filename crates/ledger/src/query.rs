@@ -51,7 +51,7 @@ pub struct Query {
 impl Query {
     /// Rows of one page where the caller says nothing.
     pub const LIMIT: u32 = 100;
-    /// Rows of one page at most: a page is held in memory whole.
+    /// Rows of one page at most: a page is held in memory whole, and so it ends sooner where its rows are large.
     pub const LIMIT_MAX: u32 = 1000;
 }
 

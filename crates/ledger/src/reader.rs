@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use futures_util::{Stream, TryStreamExt as _};
 use logline_span as span;
 use logline_span::{Sealed, Seq, SpanId, Timestamp};
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres, Row as _, Transaction};
 
 use crate::connection::{self, Config};
-use crate::intake::{self, Digest};
+use crate::intake;
 use crate::query::{AsOf, Cursor, Page, Query};
 use crate::{Error, IdentityKey, StoredOutcome, row};
 
@@ -102,9 +103,13 @@ impl ReaderSession {
         let limit = query.limit.clamp(1, Query::LIMIT_MAX);
         let own = self.identity.as_ref().map(|reader| &reader.tenant);
         let mut select = select::timeline(query, own, limit);
-        let rows = select.build().fetch_all(&mut *transaction).await?;
+        let (spans, next) = page(select.build().fetch(&mut *transaction), limit).await?;
         transaction.commit().await?;
-        page(&rows, limit, sealed_through)
+        Ok(Page {
+            spans,
+            next,
+            sealed_through,
+        })
     }
 
     /// What became of a message that this person published; none while it is on its way, or where it is someone else's.
@@ -114,14 +119,14 @@ impl ReaderSession {
     pub async fn outcome(
         &self,
         ingest_seq: u64,
-        digest: Digest,
+        digest: [u8; 16],
     ) -> Result<Option<StoredOutcome>, Error> {
         let mut transaction = self.begin().await?;
         let row = sqlx::query(
-            "select * from ledger.receipt where ingest_seq = $1 and digest = $2 limit 1",
+            "select * from ledger.receipt where ingest_seq = $1 and digest = $2 order by bus_time_ns desc limit 1",
         )
         .bind(i64::try_from(ingest_seq).unwrap_or(i64::MAX))
-        .bind(digest.0.as_slice())
+        .bind(digest.as_slice())
         .fetch_optional(&mut *transaction)
         .await?;
         transaction.commit().await?;
@@ -192,19 +197,19 @@ fn check(as_of: AsOf, sealed_through: Option<Timestamp>) -> Result<(), Error> {
 }
 
 /// One row more than the limit was asked for: it tells whether there is a next page.
-fn page(rows: &[PgRow], limit: u32, sealed_through: Option<Timestamp>) -> Result<Page, Error> {
+async fn page(
+    mut rows: impl Stream<Item = Result<PgRow, sqlx::Error>> + Unpin,
+    limit: u32,
+) -> Result<(Vec<Sealed>, Option<Cursor>), Error> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let spans: Vec<Sealed> = rows
-        .iter()
-        .take(limit)
-        .map(row::decode_or_fail)
-        .collect::<Result<_, _>>()?;
-    let next = (rows.len() > limit)
-        .then(|| spans.last().map(Cursor::after))
-        .flatten();
-    Ok(Page {
-        spans,
-        next,
-        sealed_through,
-    })
+    let (mut spans, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        if spans.len() >= limit || bytes >= row::READ_BYTES_MAX {
+            let next = spans.last().map(Cursor::after);
+            return Ok((spans, next));
+        }
+        bytes += row::bytes(&row);
+        spans.push(row::decode_or_fail(&row)?);
+    }
+    Ok((spans, None))
 }

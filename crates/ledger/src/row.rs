@@ -40,13 +40,28 @@ pub(crate) fn to_postgres(at: Timestamp) -> i64 {
     at.as_micros().saturating_sub(POSTGRES_EPOCH)
 }
 
-/// An instant as a parameter; beyond what Postgres' calendar holds, its end.
+/// Rows that one answer holds in memory: beyond this many bytes it ends, and the caller asks on.
+pub(crate) const READ_BYTES_MAX: usize = 8 << 20;
+
+/// How much of the answer a row is.
+pub(crate) fn bytes(row: &PgRow) -> usize {
+    let length = |column| {
+        row.try_get_raw(column)
+            .ok()?
+            .as_bytes()
+            .ok()
+            .map(<[u8]>::len)
+    };
+    (0..row.len()).filter_map(length).sum()
+}
+
+/// The first and last microsecond that RFC 3339 can write, which Postgres' calendar holds too.
+const TIMES: (i64, i64) = (-62_167_219_200_000_000, 253_402_300_799_999_999);
+
+/// An instant as a parameter; beyond what RFC 3339 can write, the nearest that it can.
 pub(crate) fn bind_time(at: Timestamp) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(at.as_micros()).unwrap_or(if at.as_micros() < 0 {
-        DateTime::<Utc>::MIN_UTC
-    } else {
-        DateTime::<Utc>::MAX_UTC
-    })
+    let micros = at.as_micros().clamp(TIMES.0, TIMES.1);
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }
 
 /// The instant of Postgres' microseconds; none for its infinities.
@@ -308,22 +323,20 @@ fn decode_ids(bytes: &[u8]) -> Option<Vec<SpanId>> {
         .collect()
 }
 
-/// One version of a span, or its latest, for roles that read every row.
-pub(crate) async fn version(
+/// The latest version of a span, for roles that read every row.
+pub(crate) async fn latest(
     executor: impl PgExecutor<'_>,
     tenant: &TenantId,
     id: SpanId,
-    seq: Option<Seq>,
 ) -> Result<Option<Sealed>, Error> {
     let sql = concat!(
         "select ",
         columns!(),
-        " from ledger.span where tenant_id = $1 and id = $2 and ($3::integer is null or seq = $3) order by seq desc limit 1"
+        " from ledger.span where tenant_id = $1 and id = $2 order by seq desc limit 1"
     );
     let row = sqlx::query(sql)
         .bind(tenant.as_str())
         .bind(id.as_uuid())
-        .bind(seq.map(|seq| seq.get().cast_signed()))
         .fetch_optional(executor)
         .await?;
     row.as_ref().map(decode_or_fail).transpose()

@@ -21,7 +21,7 @@ use judge::Stored;
 /// Positions that one task walks, and so how often progress is told.
 const RANGE: i64 = 5_000;
 
-/// Rows in memory at once per task; signatures are verified together.
+/// Rows in memory at once per task, which are judged beside the reading of the next.
 const GROUP: usize = 128;
 
 /// The verifier's handle (role `logline_verifier`).
@@ -180,7 +180,9 @@ async fn walk(pool: PgPool, log: String, range: Range) -> Result<(u64, Vec<Failu
         }
         if ended || group.len() == GROUP {
             let judged = std::mem::replace(&mut group, Vec::with_capacity(GROUP));
-            let judging = tokio::task::spawn_blocking(move || judge::judge(judged));
+            let judging = tokio::task::spawn_blocking(move || {
+                judged.into_iter().map(judge::judge).collect::<Vec<_>>()
+            });
             let judged = judging
                 .await
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));

@@ -1,22 +1,23 @@
 //! The one writer: the projector's side of the ledger.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logline_span::{Head, Sealed, Seq, SpanId, TenantId};
+use logline_span::{Hash, Head, Sealed, TenantId};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Row as _};
 use tokio::sync::Mutex;
 
 use crate::connection::{self, Config};
-use crate::intake::Digest;
-use crate::{CommitError, Error, StoredOutcome, row};
+use crate::intake::Fingerprint;
+use crate::{CommitError, Error, StoredOutcome};
 
 mod batch;
 mod lookup;
 
 pub use batch::{Batch, Outcome, OutcomeKind, Row};
-pub use lookup::{Existing, KeyHolder, Latest, Wanted};
+pub use lookup::{Existing, KeyHolder, Latest, Named, Version, Wanted};
 
 /// How far a shard is, as its owner sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub struct ShardState {
     pub epoch: u64,
     /// The last message of `INGEST` that is handled; 0 before the first.
     pub ingest_seq: u64,
-    /// That message's digest (LED-17); none before the first.
-    pub ingest_digest: Option<Digest>,
+    /// What tells that message from another with its number (LED-17); none before the first.
+    pub ingest: Option<Fingerprint>,
     /// Spans committed in the shard: the n-th is message n of `TIMELINE` (LED-12).
     pub timeline_seq: u64,
 }
@@ -80,7 +81,8 @@ impl Writer {
         let mut conn = tokio::time::timeout(self.timeout, connect)
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)??;
-        let state = take_shard(&mut conn, to_i32(shard), epoch.map(to_i64)).await?;
+        let taken = take_shard(&mut conn, to_i32(shard), epoch.map(to_i64));
+        let state = connection::answered(taken).await?;
         *owned = Some(conn);
         Ok(state)
     }
@@ -96,7 +98,7 @@ impl Writer {
         let Some(mut conn) = owned.take() else {
             return Err(CommitError::Unavailable(Box::new(NotAcquired)));
         };
-        match batch::commit(&mut conn, batch, &encoded).await {
+        match connection::answered(batch::commit(&mut conn, batch, &encoded)).await {
             Err(error @ CommitError::Unavailable(_)) => Err(error),
             outcome => {
                 if outcome.is_ok() || conn.execute("rollback").await.is_ok() {
@@ -119,10 +121,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn heads(
-        &self,
-        tenants: &[TenantId],
-    ) -> Result<std::collections::HashMap<TenantId, Head>, Error> {
+    pub async fn heads(&self, tenants: &[TenantId]) -> Result<HashMap<TenantId, Head>, Error> {
         connection::again(&self.pool, || lookup::heads(&self.pool, tenants)).await
     }
 
@@ -134,23 +133,16 @@ impl Writer {
         connection::again(&self.pool, || lookup::existing(&self.pool, wanted)).await
     }
 
-    /// One version of a span.
+    /// What is sealed of these versions.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn sealed(
-        &self,
-        tenant: &TenantId,
-        id: SpanId,
-        seq: Seq,
-    ) -> Result<Option<Sealed>, Error> {
-        connection::again(&self.pool, || {
-            row::version(&self.pool, tenant, id, Some(seq))
-        })
-        .await
+    pub async fn versions(&self, wanted: &[Named]) -> Result<HashMap<Named, Version>, Error> {
+        connection::again(&self.pool, || lookup::versions(&self.pool, wanted)).await
     }
 
-    /// The sealed spans from message `first` of `TIMELINE` on, with their numbers and causation depths.
+    /// The sealed spans from message `first` of `TIMELINE` on, with their numbers and causation depths: at least one where
+    /// there is one, and no more than memory should hold at once.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
@@ -165,6 +157,14 @@ impl Writer {
         .await
     }
 
+    /// The `curr_hash` of the span that is this message of `TIMELINE`, whatever else its row holds; none where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn timeline_hash(&self, number: u64) -> Result<Option<Hash>, Error> {
+        connection::again(&self.pool, || lookup::timeline_hash(&self.pool, number)).await
+    }
+
     /// What became of a message of `INGEST`; none where it has not been handled.
     ///
     /// # Errors
@@ -172,10 +172,10 @@ impl Writer {
     pub async fn outcome(
         &self,
         ingest_seq: u64,
-        digest: Digest,
+        fingerprint: Fingerprint,
     ) -> Result<Option<StoredOutcome>, Error> {
         connection::again(&self.pool, || {
-            lookup::outcome(&self.pool, ingest_seq, digest)
+            lookup::outcome(&self.pool, ingest_seq, fingerprint)
         })
         .await
     }
@@ -215,7 +215,7 @@ async fn take_shard(
         "update ledger.shard set epoch = epoch + 1, holder_pid = pg_backend_pid(),
              holder_since = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
          where shard = $1 and ($2::bigint is null or epoch = $2)
-         returning epoch, ingest_seq, ingest_digest, timeline_seq",
+         returning epoch, ingest_seq, ingest_digest, ingest_time_ns, timeline_seq",
     )
     .bind(shard)
     .bind(epoch)
@@ -223,10 +223,14 @@ async fn take_shard(
     .await?
     .ok_or(Error::Fenced)?;
     let digest: Option<Vec<u8>> = row.try_get("ingest_digest")?;
+    let digest: Option<[u8; 16]> = digest.and_then(|bytes| bytes.try_into().ok());
+    let time_ns: Option<i64> = row.try_get("ingest_time_ns")?;
     Ok(ShardState {
         epoch: from_i64(row.try_get("epoch")?),
         ingest_seq: from_i64(row.try_get("ingest_seq")?),
-        ingest_digest: digest.and_then(|bytes| bytes.try_into().ok()).map(Digest),
+        ingest: digest
+            .zip(time_ns)
+            .map(|(digest, time_ns)| Fingerprint { digest, time_ns }),
         timeline_seq: from_i64(row.try_get("timeline_seq")?),
     })
 }

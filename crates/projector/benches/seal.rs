@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use logline_bus::{Answer, Bus, Filter, IntakeConfig, Outgoing, Start, Subject, TimelineEntry};
 use logline_ledger::{
-    self as ledger, Batch, Digest, IdentityKey, Provision, Role, RolePassword, Row, Writer,
+    self as ledger, Batch, Fingerprint, IdentityKey, Provision, Role, RolePassword, Row, Writer,
 };
 use logline_projector::{Config, Projector};
 use logline_span::{Arrival, Draft, Encoding, Head, Limits, Sealed, SpanId, Timestamp};
@@ -271,6 +271,12 @@ fn decide(count: usize, body: Body) -> Result<f64> {
     Ok(per_second(bodies.len(), began))
 }
 
+/// What nobody looks up again needs no fingerprint of its own.
+const UNTOLD: Fingerprint = Fingerprint {
+    digest: [0; 16],
+    time_ns: 0,
+};
+
 /// The ledger's commit of the same rows into an empty ledger.
 async fn commit(postgres: &Postgres, name: &str, rows: &[(u64, Sealed, u16)]) -> Result<f64> {
     database(postgres, name).await?;
@@ -299,12 +305,7 @@ fn batch(epoch: u64, rows: &[(u64, Sealed, u16)]) -> Batch {
         epoch,
         after_ingest_seq: first - 1,
         through_ingest_seq: first - 1 + rows.len() as u64,
-        through_digest: Digest([0; 16]),
-        through_time: rows
-            .last()
-            .map_or(Timestamp::from_micros(0), |(_, sealed, _)| {
-                sealed.received_at
-            }),
+        through: UNTOLD,
         timeline_first: first,
         rows: rows
             .iter()
@@ -313,7 +314,7 @@ fn batch(epoch: u64, rows: &[(u64, Sealed, u16)]) -> Batch {
                 sealed: sealed.clone().into(),
                 depth: *depth,
                 ingest_seq: *number,
-                digest: Digest([0; 16]),
+                fingerprint: UNTOLD,
             })
             .collect(),
         answered: Vec::new(),

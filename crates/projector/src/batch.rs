@@ -1,6 +1,6 @@
 //! What the stages hand to each other.
 
-use logline_bus::{Incoming, Receipt};
+use logline_bus::{Fingerprint, Incoming, Receipt};
 use logline_ledger::StoredOutcome;
 use logline_span::Sealed;
 
@@ -12,7 +12,7 @@ use crate::trace::Trace;
 /// The raw message is kept until it is published, so that a batch can be decided again without the bus.
 pub(crate) struct Decided {
     pub(crate) incoming: Incoming,
-    pub(crate) digest: [u8; 16],
+    pub(crate) fingerprint: Fingerprint,
     pub(crate) verdict: Verdict,
     pub(crate) trace: Trace,
 }

@@ -4,14 +4,14 @@
 //! they name, and what is still being committed. Nothing else enters, least of all a clock: the chain
 //! is a function of the messages, their order and their times (LED-7).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use logline_ledger::{Existing, KeyHolder, Wanted};
+use logline_ledger::{Existing, KeyHolder, Named, Version, Wanted};
 use logline_span::version::{self, Latest, Stored};
 use logline_span::{
-    Arrival, Hash, Head, Limits, Refusal, Sealed, Seq, Span, SpanId, TenantId, Timestamp,
+    Arrival, Hash, Head, Limits, Refusal, Sealed, Span, SpanId, TenantId, Timestamp,
 };
 
 use crate::batch::Decided;
@@ -44,7 +44,7 @@ fn first(sealed: &Sealed) -> KeyHolder {
 }
 
 /// Sealed versions that the ledger holds and that this batch names again.
-pub(crate) type Versions = HashMap<(TenantId, SpanId, Seq), Sealed>;
+pub(crate) type Versions = HashMap<Named, Version>;
 
 /// What has been decided and is not yet known to be committed.
 pub(crate) struct State {
@@ -83,18 +83,19 @@ pub(crate) fn wanted(messages: &[Message], careful: bool) -> Vec<Wanted> {
         .collect()
 }
 
-/// The sealed versions that `existing` says may be repeated (SPAN-3).
-pub(crate) fn repeated(messages: &[Message], existing: &Existing) -> Vec<(TenantId, SpanId, Seq)> {
+/// The sealed versions that `existing` says may be repeated (SPAN-3), each once.
+pub(crate) fn repeated(messages: &[Message], existing: &Existing) -> Vec<Named> {
     let readings = messages
         .iter()
         .filter_map(|message| message.reading.as_ref().ok());
-    readings
-        .filter_map(|reading| {
-            let latest = latest(existing, &reading.tenant, reading.id)?;
-            let seq = reading.draft.seq.unwrap_or_default();
-            (seq <= latest.seq).then(|| (reading.tenant.clone(), reading.id, seq))
-        })
-        .collect()
+    let named = readings.filter_map(|reading| {
+        let latest = latest(existing, &reading.tenant, reading.id)?;
+        let seq = reading.draft.seq.unwrap_or_default();
+        // Of another's span there is nothing to repeat.
+        let may_be = seq <= latest.seq && *reading.owner() == latest.owner;
+        may_be.then(|| (reading.tenant.clone(), reading.id, seq))
+    });
+    named.collect::<HashSet<_>>().into_iter().collect()
 }
 
 /// Decides every message of a batch, in order, and moves heads and overlay on.
@@ -114,17 +115,21 @@ pub(crate) fn decide(
         .map(
             |Message {
                  incoming,
-                 digest,
+                 fingerprint,
                  reading,
                  trace,
              }| {
                 let bus_time = bus_time(&incoming);
+                // LED-16: as in `Message::read`. Nothing has moved on where it did not come to an end.
                 let verdict = reading
-                    .and_then(|reading| one(state, batch, reading, bus_time, &known, limits))
+                    .and_then(|reading| {
+                        let one = || one(state, batch, reading, bus_time, &known, limits);
+                        catch_unwind(AssertUnwindSafe(one)).unwrap_or_else(|_| Err(internal()))
+                    })
                     .unwrap_or_else(Verdict::Refused);
                 Decided {
                     incoming,
-                    digest,
+                    fingerprint,
                     verdict,
                     trace,
                 }
@@ -180,11 +185,7 @@ fn complete(
         trace_id: reading.trace_id,
         id: reading.id,
     };
-    // LED-16: as in `Message::read`.
-    catch_unwind(AssertUnwindSafe(|| {
-        reading.draft.complete(&arrival, limits)
-    }))
-    .unwrap_or_else(|_| Err(internal()))
+    reading.draft.complete(&arrival, limits)
 }
 
 /// The span that first used the key, in flight or in the ledger.
@@ -224,19 +225,26 @@ fn versioned(
     let Some(latest) = in_flight.or_else(|| latest(known.existing, tenant, id).cloned()) else {
         return Ok(None);
     };
-    let same = overlay
-        .version(tenant, id, seq)
-        .map(|row| &**row)
-        .or_else(|| known.versions.get(&(tenant.clone(), id, seq)));
-    let stored = same.map(|sealed| Stored {
-        at: sealed.span.at,
-        trace_id: sealed.span.trace_id,
-        content_hash: sealed.span.content_hash(),
-    });
+    let same = match overlay.version(tenant, id, seq) {
+        Some(row) => Some(as_version(row)),
+        None => known.versions.get(&(tenant.clone(), id, seq)).copied(),
+    };
+    let stored = same.map(|same| same.stored);
     match version::judge(Some(&latest), span, stored.as_ref()) {
         version::Verdict::New => Ok(None),
-        version::Verdict::Repeat => Ok(same.map(first)),
+        version::Verdict::Repeat => Ok(same.map(|same| same.first)),
         version::Verdict::Refused(refusal) => Err(refusal),
+    }
+}
+
+fn as_version(sealed: &Sealed) -> Version {
+    Version {
+        first: first(sealed),
+        stored: Stored {
+            at: sealed.span.at,
+            trace_id: sealed.span.trace_id,
+            content_hash: sealed.span.content_hash(),
+        },
     }
 }
 

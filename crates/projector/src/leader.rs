@@ -127,12 +127,11 @@ impl Projector {
             lost = intake.hold() => match lost { Err(error) => return Some(error.into()), Ok(never) => match never {} },
         };
         let (log, state, sealed) = acquired?;
-        if let Some(digest) = sealed.digest {
-            intake.anchor(sealed.seq, digest.0);
+        if let Some(known) = sealed.known {
+            intake.anchor(sealed.seq, known);
         }
         tracing::info!(epoch = state.epoch, after = state.ingest_seq, "sealing");
         self.monitor.set(Health::Active);
-        *backoff = Backoff::new();
         let mut start = Start {
             intake,
             state,
@@ -145,6 +144,10 @@ impl Projector {
         loop {
             let plan = start.plan;
             let mut results = self.leg(stop, &log, start).await;
+            let is_further = results.undone.as_ref().is_some_and(|it| it.is_further);
+            if is_further {
+                *backoff = Backoff::new();
+            }
             let lost = if stop.is_cancelled() {
                 None
             } else {
@@ -157,7 +160,6 @@ impl Projector {
                 }
                 return lost;
             }
-            let is_further = results.undone.as_ref().is_some_and(|it| it.is_further);
             start = match next(plan, self.config.batch_max, results) {
                 Ok(start) => start,
                 Err(lost) => return Some(lost),

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use logline_bus::{Incoming, Subject};
+use logline_bus::{Fingerprint, Incoming, Subject};
 use logline_span::{
     Code, Draft, EntityType, Limits, Principal, Refusal, SpanId, TenantId, Timestamp, TraceId,
 };
@@ -12,7 +12,8 @@ use crate::trace::Trace;
 /// A message with what its address and its body say.
 pub(crate) struct Message {
     pub(crate) incoming: Incoming,
-    pub(crate) digest: [u8; 16],
+    /// What tells it from another with its number.
+    pub(crate) fingerprint: Fingerprint,
     pub(crate) reading: Result<Reading, Refusal>,
     pub(crate) trace: Trace,
 }
@@ -39,7 +40,7 @@ impl Message {
     /// Reads a message; `condemned` ones, which Postgres refused, are refused without being looked at.
     pub(crate) fn read(incoming: Incoming, limits: &Limits, condemned: bool) -> Self {
         let trace = Trace::receive(&incoming);
-        let digest = incoming.digest();
+        let fingerprint = incoming.fingerprint();
         let reading = if condemned {
             Err(internal())
         } else {
@@ -49,11 +50,17 @@ impl Message {
         };
         Self {
             incoming,
-            digest,
+            fingerprint,
             reading,
             trace,
         }
     }
+}
+
+/// The fingerprint in the ledger's words.
+pub(crate) fn known_as(fingerprint: Fingerprint) -> logline_ledger::Fingerprint {
+    let Fingerprint { digest, time_ns } = fingerprint;
+    logline_ledger::Fingerprint { digest, time_ns }
 }
 
 /// When the bus took the message: all that the chain knows of time (LED-7).

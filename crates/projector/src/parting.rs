@@ -1,9 +1,10 @@
 //! Where the bus and the ledger part (LED-17): the bus may forget its newest messages and give their numbers to others.
 
-use logline_bus::{Error, Incoming};
-use logline_ledger::{Digest, ShardState};
+use logline_bus::{Error, Fingerprint, Incoming};
+use logline_ledger::ShardState;
 use tokio_util::sync::CancellationToken;
 
+use crate::message::known_as;
 use crate::retry::Backoff;
 use crate::stage::Context;
 
@@ -12,14 +13,14 @@ use crate::stage::Context;
 pub(crate) struct Mark {
     pub(crate) seq: u64,
     /// None where nothing was sealed yet, or the message is not kept.
-    pub(crate) digest: Option<Digest>,
+    pub(crate) known: Option<Fingerprint>,
 }
 
 impl Mark {
-    pub(crate) fn of(incoming: &Incoming) -> Self {
+    pub(crate) fn of(incoming: &Incoming, fingerprint: Fingerprint) -> Self {
         Self {
             seq: incoming.seq,
-            digest: Some(Digest(incoming.digest())),
+            known: Some(fingerprint),
         }
     }
 }
@@ -27,8 +28,8 @@ impl Mark {
 impl Context {
     /// Whether the bus has not forgotten what was sealed up to there, as far as one message says.
     pub(crate) async fn keeps(&self, mark: &Mark) -> Result<bool, Error> {
-        match &mark.digest {
-            Some(digest) => self.bus.ingest_keeps(mark.seq, &digest.0).await,
+        match &mark.known {
+            Some(known) => self.bus.ingest_keeps(mark.seq, known).await,
             None => Ok(true),
         }
     }
@@ -43,7 +44,10 @@ impl Context {
     ) -> Option<Mark> {
         let mark = Mark {
             seq: state.ingest_seq,
-            digest: state.ingest_digest,
+            known: state.ingest.map(|known| Fingerprint {
+                digest: known.digest,
+                time_ns: known.time_ns,
+            }),
         };
         if self.ask_bus(until, || self.keeps(&mark)).await? {
             return Some(mark);
@@ -72,15 +76,18 @@ impl Context {
             .ask_bus(until, || self.bus.ingest_at(seq.max(1)))
             .await?;
         let kept = kept.filter(|kept| kept.seq == seq);
-        Some(kept.map_or(Mark { seq, digest: None }, |kept| Mark::of(&kept)))
+        let known = kept.map(|kept| kept.fingerprint());
+        Some(Mark { seq, known })
     }
 
     async fn is_sealed(&self, until: &CancellationToken, seq: u64) -> Option<bool> {
         let Some(kept) = self.ask_bus(until, || self.bus.ingest_at(seq)).await? else {
             return Some(true);
         };
-        let digest = Digest(kept.digest());
-        let outcome = self.ask(until, || self.writer.outcome(seq, digest)).await?;
+        let fingerprint = known_as(kept.fingerprint());
+        let outcome = self
+            .ask(until, || self.writer.outcome(seq, fingerprint))
+            .await?;
         Some(outcome.is_some())
     }
 

@@ -28,7 +28,8 @@ struct Looked {
 }
 
 impl Watch {
-    /// Whether a look is due, after a batch of `bytes` whose newest message the bus took at `time`.
+    /// Whether a look is due, after a batch that takes `bytes` of the stream and whose newest message the bus took at
+    /// `time`.
     pub(crate) fn due(&mut self, bytes: u64, time: Timestamp, keep: Duration) -> bool {
         self.bytes_since = self.bytes_since.saturating_add(bytes);
         let Some(looked) = &self.looked else {

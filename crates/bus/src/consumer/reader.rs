@@ -17,6 +17,8 @@ use crate::{
     stream::{Holder, TIMELINE, compare},
 };
 
+use super::expires;
+
 /// Longest pause between two attempts to make a consumer again.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -43,11 +45,17 @@ impl Reader {
     pub(crate) async fn open(
         bus: &Bus,
         config: pull::Config,
-        spec: PullSpec,
+        mut spec: PullSpec,
     ) -> Result<Self, Error> {
         let acknowledged = match ensure(bus, spec.stream, &config, true).await? {
             Found::Made => 0,
-            Found::There { acknowledged } => acknowledged,
+            Found::There {
+                acknowledged,
+                take_over,
+            } => {
+                spec.expires = take_over.map_or(spec.expires, expires);
+                acknowledged
+            }
         };
         Ok(Self {
             bus: bus.clone(),
@@ -92,7 +100,7 @@ impl Reader {
                         metrics::counter!(metric::CONSUMER_REBUILDS, "consumer" => consumer)
                             .increment(1);
                     }
-                    Found::There { acknowledged } => self.acknowledged = acknowledged,
+                    Found::There { acknowledged, .. } => self.acknowledged = acknowledged,
                 }
                 self.pull.forget_requests();
                 self.doubtful = false;
@@ -172,6 +180,8 @@ pub(crate) enum Found {
     There {
         /// Everything up to this number of the stream is acknowledged.
         acknowledged: u64,
+        /// How long it lets a pinned client be silent, whatever this process was configured with.
+        take_over: Option<Duration>,
     },
 }
 
@@ -216,8 +226,11 @@ pub(crate) async fn ensure(
                 tracing::warn!(%difference, "consumer differs from what this release wants; left as it is");
             }
         }
+        let take_over = info.pointer("/config/priority_timeout");
+        let take_over = take_over.and_then(Value::as_u64).filter(|&nanos| nanos > 0);
         return Ok(Found::There {
             acknowledged: acknowledged(&info),
+            take_over: take_over.map(Duration::from_nanos),
         });
     }
     let request =

@@ -35,8 +35,8 @@ impl Intake {
             metrics::counter!(metric::CONSUMER_REBUILDS, "consumer" => DURABLE).increment(1);
         }
         self.pull.forget_requests();
-        if let Some((seq, digest)) = &self.anchor
-            && !self.bus.ingest_keeps(*seq, digest).await?
+        if let Some((seq, known)) = &self.anchor
+            && !self.bus.ingest_keeps(*seq, known).await?
         {
             return Err(Error::Forgotten { seq: *seq });
         }

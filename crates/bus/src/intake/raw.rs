@@ -1,6 +1,6 @@
 //! Messages in the server's JSON: for those whose headers the client library cannot read.
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, jetstream::ErrorCode};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, StatusCode, jetstream::ErrorCode};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use logline_span::{Code, Refusal};
@@ -79,18 +79,26 @@ fn decode(message: Encoded, open_inboxes: bool) -> Result<Raw, Error> {
     })
 }
 
-/// The headers, unless the client library would choke on them. It is no matter where this refuses more than it must.
+/// The headers as the client library reads them, unless it would choke on them: a message is the same whichever way it
+/// came (LED-7).
 fn headers(block: &[u8]) -> Option<HeaderMap> {
-    let text = std::str::from_utf8(block).ok()?;
-    let (version, lines) = text.split_once("\r\n")?;
-    if !version.starts_with("NATS/1.0") {
-        return None;
+    let mut lines = std::str::from_utf8(block).ok()?.lines().peekable();
+    let status = lines.next()?.strip_prefix("NATS/1.0")?.trim();
+    if let Some(code) = status.split_whitespace().next() {
+        code.parse::<StatusCode>().ok()?;
     }
     let mut headers = HeaderMap::new();
-    for line in lines.split("\r\n").filter(|line| !line.is_empty()) {
+    while let Some(line) = lines.next() {
+        if line.is_empty() {
+            continue;
+        }
         let (name, value) = line.split_once(':')?;
         let name: HeaderName = name.parse().ok()?;
-        let value: HeaderValue = value.trim().parse().ok()?;
+        let mut value = value.trim_start().to_owned();
+        while let Some(folded) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
+            value.push_str(folded);
+        }
+        let value: HeaderValue = value.trim_end().parse().ok()?;
         headers.append(name, value);
     }
     Some(headers)

@@ -125,6 +125,53 @@ async fn malformed_headers_stop_nobody_and_are_not_skipped() {
 }
 
 #[tokio::test]
+async fn a_malformed_message_at_the_end_waits_for_no_other() {
+    let nats = Nats::start().await;
+    let bus = migrated(&nats).await;
+    let mut intake = bus.intake(intake_config()).await.unwrap();
+    for (block, seq) in BLOCKS.into_iter().zip(1..) {
+        send_raw(&nats, "ingest.evil.mallory.activity", "", block, b"{}").await;
+        let messages = deadline(SOON, async {
+            loop {
+                match intake.next(10, Duration::ZERO, seq).await {
+                    Ok(messages) => break messages,
+                    Err(logline_bus::Error::PinLost) => intake.claim().await.unwrap(),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        })
+        .await;
+        assert!(messages.iter().any(|it| it.seq == seq), "{messages:?}");
+        intake.ack_through(seq).await.unwrap();
+    }
+}
+
+/// LED-7: however it is fetched.
+#[tokio::test]
+async fn unusual_headers_are_read_alike_in_every_way() {
+    let nats = Nats::start().await;
+    let bus = migrated(&nats).await;
+    let blocks: [&[u8]; 3] = [
+        b"NATS/1.0\r\nX: a\r\n b: c\r\nContent-Type: application/msgpack\r\n\r\n",
+        b"NATS/1.0\r\nContent-Type:application/json\n\r\n",
+        b"NATS/1.0 \r\nX: \r\n\r\nContent-Type:  application/msgpack \r\n\r\n",
+    ];
+    for block in blocks {
+        send_raw(&nats, "ingest.acme.alice.activity", "", block, b"{}").await;
+    }
+    deadline(SOON, stored(&bus, 3)).await;
+    let mut intake = bus.intake(intake_config()).await.unwrap();
+    let messages = deadline(SOON, intake.next(3, SOON, 1)).await.unwrap();
+    for delivered in messages {
+        let fetched = bus.ingest_at(delivered.seq).await.unwrap().unwrap();
+        assert_eq!(fetched.content_type, delivered.content_type);
+        assert_eq!(fetched.encoding, delivered.encoding);
+        assert_eq!(fetched.fingerprint(), delivered.fingerprint());
+        assert!(fetched.encoding.is_ok(), "{:?}", fetched.content_type);
+    }
+}
+
+#[tokio::test]
 async fn a_message_cannot_pass_for_another_one_or_for_the_servers_word() {
     let nats = Nats::start().await;
     let bus = migrated(&nats).await;

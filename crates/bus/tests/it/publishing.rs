@@ -28,7 +28,7 @@ async fn what_is_published_is_numbered_and_kept() {
     assert_eq!(kept.traceparent, outgoing.traceparent);
     assert_eq!(kept.depth, None, "a person's depth does not count (BUS-3)");
     let token = ReceiptToken::new(seq, &subject, &outgoing.body);
-    assert_eq!(token.digest, kept.digest());
+    assert_eq!(token.digest, kept.fingerprint().digest);
     assert_eq!(token.to_string().parse(), Ok(token));
     assert_eq!(bus.ingest_at(2).await.unwrap().map(|it| it.seq), None);
 

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 
 use super::{to_i32, to_i64};
 use crate::copy::{self, RowWriter};
-use crate::intake::Digest;
+use crate::intake::Fingerprint;
 use crate::{CommitError, row};
 
 /// What one transaction commits.
@@ -24,10 +24,8 @@ pub struct Batch {
     pub after_ingest_seq: u64,
     /// The last message that this batch handles.
     pub through_ingest_seq: u64,
-    /// That message's digest.
-    pub through_digest: Digest,
-    /// That message's time on the bus.
-    pub through_time: Timestamp,
+    /// What tells that message from another with its number.
+    pub through: Fingerprint,
     /// The number on `TIMELINE` of the first row; the others follow in order.
     pub timeline_first: u64,
     /// What was sealed, in order.
@@ -47,8 +45,8 @@ pub struct Row {
     pub depth: u16,
     /// The message that brought it.
     pub ingest_seq: u64,
-    /// That message's digest.
-    pub digest: Digest,
+    /// What tells that message from another with its number.
+    pub fingerprint: Fingerprint,
 }
 
 /// A message that sealed nothing.
@@ -56,8 +54,8 @@ pub struct Row {
 pub struct Outcome {
     /// The message.
     pub ingest_seq: u64,
-    /// Its digest.
-    pub digest: Digest,
+    /// What tells it from another with its number.
+    pub fingerprint: Fingerprint,
     /// The tenant of its address, where that is valid.
     pub tenant: Option<TenantId>,
     /// The principal of its address, where that is valid.
@@ -88,8 +86,8 @@ const COPY_SPAN: &str = concat!(
     ") from stdin (format binary)"
 );
 const COPY_EDGE: &str = "copy ledger.edge (target, position, tenant_id) from stdin (format binary)";
-const COPY_INTAKE: &str = "copy ledger.intake (ingest_seq, position, timeline_seq, depth, digest, tenant_id, owner_id, \
-     refusal_code, refusal_pointer, refusal_detail) from stdin (format binary)";
+const COPY_INTAKE: &str = "copy ledger.intake (ingest_seq, position, timeline_seq, depth, digest, bus_time_ns, tenant_id, \
+     owner_id, refusal_code, refusal_pointer, refusal_detail) from stdin (format binary)";
 
 /// A message to the server is held in memory whole on both sides.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -150,7 +148,7 @@ fn encode_edges(out: &mut BytesMut, sealed: &Sealed) {
     }
 }
 
-const INTAKE_COLUMNS: i16 = 10;
+const INTAKE_COLUMNS: i16 = 11;
 
 impl Row {
     fn encode_intake(&self, out: &mut BytesMut, timeline_seq: u64) {
@@ -159,7 +157,8 @@ impl Row {
         row.int8(to_i64(self.sealed.position.get()));
         row.int8(to_i64(timeline_seq));
         row.int4(i32::from(self.depth));
-        row.bytes(&self.digest.0);
+        row.bytes(&self.fingerprint.digest);
+        row.int8(self.fingerprint.time_ns);
         row.text(self.sealed.span.tenant_id.as_str());
         (0..4).for_each(|_| row.null());
     }
@@ -176,7 +175,8 @@ impl Outcome {
         row.some(position, |row, position| row.int8(to_i64(position.get())));
         row.null();
         row.null();
-        row.bytes(&self.digest.0);
+        row.bytes(&self.fingerprint.digest);
+        row.int8(self.fingerprint.time_ns);
         row.some(self.tenant.as_ref(), |row, tenant| {
             row.text(tenant.as_str())
         });
@@ -195,7 +195,7 @@ pub(super) async fn commit(
 ) -> Result<(), CommitError> {
     conn.execute("begin").await?;
     let moved = sqlx::query(
-        "update ledger.shard set ingest_seq = $4, ingest_digest = $5, timeline_seq = timeline_seq + $7,
+        "update ledger.shard set ingest_seq = $4, ingest_digest = $5, ingest_time_ns = $9, timeline_seq = timeline_seq + $7,
              sealed_through = greatest(sealed_through, $8)
          where shard = $1 and epoch = $2 and ingest_seq = $3 and timeline_seq = $6",
     )
@@ -203,10 +203,11 @@ pub(super) async fn commit(
     .bind(to_i64(batch.epoch))
     .bind(to_i64(batch.after_ingest_seq))
     .bind(to_i64(batch.through_ingest_seq))
-    .bind(batch.through_digest.0.as_slice())
+    .bind(batch.through.digest.as_slice())
     .bind(to_i64(batch.timeline_first.saturating_sub(1)))
     .bind(to_i64(batch.rows.len() as u64))
-    .bind(row::bind_time(Timestamp::from_micros(batch.through_time.as_micros().saturating_sub(1))))
+    .bind(row::bind_time(Timestamp::from_micros(batch.through.time_ns.div_euclid(1000).saturating_sub(1))))
+    .bind(batch.through.time_ns)
     .execute(&mut *conn)
     .await?;
     if moved.rows_affected() != 1 {

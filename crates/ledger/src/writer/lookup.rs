@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 
+use futures_util::TryStreamExt as _;
 pub use logline_span::version::Latest;
+use logline_span::version::Stored;
 use logline_span::{Hash, Head, Position, Principal, Sealed, Seq, SpanId, TenantId, Timestamp};
 use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
 use uuid::Uuid;
 
 use super::{from_i64, to_i64};
-use crate::intake::{self, Digest};
+use crate::intake::{self, Fingerprint};
 use crate::row::{self, BadColumn};
 use crate::{Error, StoredOutcome};
 
@@ -48,6 +50,18 @@ pub struct KeyHolder {
     pub at: Timestamp,
     /// Its hash in the chain.
     pub curr_hash: Hash,
+}
+
+/// A version of a span: whose chain, which id, which `seq`.
+pub type Named = (TenantId, SpanId, Seq);
+
+/// A sealed version that a span may repeat (SPAN-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// What its receipt says.
+    pub first: KeyHolder,
+    /// What a repeat must agree with.
+    pub stored: Stored,
 }
 
 pub(super) async fn existing(pool: &PgPool, wanted: &[Wanted]) -> Result<Existing, Error> {
@@ -98,6 +112,49 @@ pub(super) async fn existing(pool: &PgPool, wanted: &[Wanted]) -> Result<Existin
         }
     }
     Ok(existing)
+}
+
+pub(super) async fn versions(
+    pool: &PgPool,
+    wanted: &[Named],
+) -> Result<HashMap<Named, Version>, Error> {
+    let tenants: Vec<&str> = wanted.iter().map(|(tenant, ..)| tenant.as_str()).collect();
+    let ids: Vec<Uuid> = wanted.iter().map(|(_, id, _)| *id.as_uuid()).collect();
+    let seqs: Vec<i32> = wanted
+        .iter()
+        .map(|(.., seq)| seq.get().cast_signed())
+        .collect();
+    let rows = sqlx::query(
+        "select w.nth, s.id, s.seq, s.position, s.at, s.curr_hash, s.trace_id, s.content_hash
+         from unnest($1::text[], $2::uuid[], $3::integer[]) with ordinality w (tenant_id, id, seq, nth)
+         join ledger.span s on s.tenant_id = w.tenant_id and s.id = w.id and s.seq = w.seq",
+    )
+    .bind(tenants)
+    .bind(ids)
+    .bind(seqs)
+    .fetch_all(pool)
+    .await?;
+    let mut versions = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let nth = usize::try_from(row.try_get::<i64, _>("nth")?).unwrap_or_default();
+        let Some(named) = nth.checked_sub(1).and_then(|index| wanted.get(index)) else {
+            continue;
+        };
+        let version =
+            version(row).map_err(|BadColumn(column)| undecodable(row, &named.0, column))?;
+        versions.insert(named.clone(), version);
+    }
+    Ok(versions)
+}
+
+fn version(row: &PgRow) -> Result<Version, BadColumn> {
+    let first = key_holder(row)?;
+    let stored = Stored {
+        at: first.at,
+        trace_id: row::parsed(row, "trace_id")?,
+        content_hash: row::hash(row, "content_hash")?,
+    };
+    Ok(Version { first, stored })
 }
 
 fn key_holder(row: &PgRow) -> Result<KeyHolder, BadColumn> {
@@ -161,39 +218,55 @@ pub(super) async fn timeline_from(
         " from ledger.span s where s.tenant_id = i.tenant_id and s.position = i.position) s
          order by i.timeline_seq"
     );
-    let rows = sqlx::query(SQL)
+    let mut rows = sqlx::query(SQL)
         .bind(to_i64(first))
         .bind(i64::from(limit))
-        .fetch_all(pool)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let depth: Option<i32> = row.try_get("depth")?;
-            let depth = depth
-                .and_then(|depth| u16::try_from(depth).ok())
-                .unwrap_or_default();
-            Ok((
-                from_i64(row.try_get("timeline_seq")?),
-                row::decode_or_fail(row)?,
-                depth,
-            ))
-        })
-        .collect()
+        .fetch(pool);
+    let (mut spans, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        bytes += row::bytes(&row);
+        let depth: Option<i32> = row.try_get("depth")?;
+        let depth = depth.and_then(|depth| u16::try_from(depth).ok());
+        spans.push((
+            from_i64(row.try_get("timeline_seq")?),
+            row::decode_or_fail(&row)?,
+            depth.unwrap_or_default(),
+        ));
+        if bytes >= row::READ_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(spans)
+}
+
+pub(super) async fn timeline_hash(pool: &PgPool, number: u64) -> Result<Option<Hash>, Error> {
+    let hash: Option<Vec<u8>> = sqlx::query_scalar(
+        "select s.curr_hash from ledger.intake i
+         join ledger.span s on s.tenant_id = i.tenant_id and s.position = i.position
+         where i.timeline_seq = $1",
+    )
+    .bind(to_i64(number))
+    .fetch_optional(pool)
+    .await?;
+    Ok(hash
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(Hash::from_bytes))
 }
 
 pub(super) async fn outcome(
     pool: &PgPool,
     ingest_seq: u64,
-    digest: Digest,
+    fingerprint: Fingerprint,
 ) -> Result<Option<StoredOutcome>, Error> {
     let row = sqlx::query(
         "select i.timeline_seq is null as duplicate, i.refusal_code, i.refusal_pointer, i.refusal_detail,
              s.id, s.seq, s.at, s.position, s.curr_hash
          from ledger.intake i left join ledger.span s on s.tenant_id = i.tenant_id and s.position = i.position
-         where i.ingest_seq = $1 and i.digest = $2 limit 1",
+         where i.ingest_seq = $1 and i.digest = $2 and i.bus_time_ns = $3 limit 1",
     )
     .bind(to_i64(ingest_seq))
-    .bind(digest.0.as_slice())
+    .bind(fingerprint.digest.as_slice())
+    .bind(fingerprint.time_ns)
     .fetch_optional(pool)
     .await?;
     row.as_ref().map(intake::decode).transpose()

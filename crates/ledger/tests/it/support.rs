@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logline_ledger::{
-    Actors, Batch, CommitError, Config, Digest, IdentityKey, Provision, Reader, Role, RolePassword,
-    Row, ShardState, Verifier, Writer,
+    Actors, Batch, CommitError, Config, Fingerprint, IdentityKey, Provision, Reader, Role,
+    RolePassword, Row, ShardState, Verifier, Writer,
 };
 use logline_span::{
     Head, Json, Principal, Sealed, Seq, Span, SpanId, TenantId, Timestamp, TraceId, Visibility,
@@ -127,7 +127,7 @@ impl Sealer {
                     content_hash,
                     depth: 3,
                     ingest_seq,
-                    digest: digest(ingest_seq),
+                    fingerprint: fingerprint(ingest_seq),
                 }
             })
             .collect();
@@ -137,8 +137,7 @@ impl Sealer {
             epoch: self.state.epoch,
             after_ingest_seq: self.state.ingest_seq,
             through_ingest_seq: through,
-            through_digest: digest(through),
-            through_time: time(i64::try_from(through).unwrap()),
+            through: fingerprint(through),
             timeline_first: self.state.timeline_seq + 1,
             rows,
             answered: Vec::new(),
@@ -154,7 +153,7 @@ impl Sealer {
         self.writer.commit(batch).await?;
         self.heads = heads;
         self.state.ingest_seq = batch.through_ingest_seq;
-        self.state.ingest_digest = Some(batch.through_digest);
+        self.state.ingest = Some(batch.through);
         self.state.timeline_seq += u64::try_from(batch.rows.len()).unwrap();
         Ok(())
     }
@@ -174,10 +173,12 @@ impl Sealer {
     }
 }
 
-pub(crate) fn digest(ingest_seq: u64) -> Digest {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&ingest_seq.to_be_bytes());
-    Digest(bytes)
+/// Of a message that the bus took as many seconds into the year as its number says.
+pub(crate) fn fingerprint(ingest_seq: u64) -> Fingerprint {
+    let mut digest = [0; 16];
+    digest[..8].copy_from_slice(&ingest_seq.to_be_bytes());
+    let time_ns = time(i64::try_from(ingest_seq).unwrap()).as_micros() * 1000;
+    Fingerprint { digest, time_ns }
 }
 
 /// So many seconds into the year.

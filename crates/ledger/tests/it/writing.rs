@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use logline_ledger::{
-    CommitError, Disposition, Error, Outcome, OutcomeKind, StoredOutcome, Wanted,
+    CommitError, Disposition, Error, Fingerprint, Outcome, OutcomeKind, StoredOutcome, Wanted,
 };
 use logline_span::{Code, Head, Position, Refusal, Seq, SigningKey, SpanId, Timestamp, Visibility};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use proptest::test_runner::TestRunner;
 use sqlx::postgres::PgListener;
 use uuid::Uuid;
 
-use crate::support::{Ledger, digest, json, next, person, principal, span, tenant, with};
+use crate::support::{Ledger, fingerprint, json, next, person, principal, span, tenant, with};
 
 fn text() -> impl Strategy<Value = String> {
     proptest::collection::vec(
@@ -91,13 +91,11 @@ async fn a_span_survives_storage_unchanged() {
                 })
             })
             .collect();
-        for sealed in sealer.seal(spans).await {
-            let stored = sealer
-                .writer
-                .sealed(&sealed.span.tenant_id, sealed.span.id, sealed.span.seq)
-                .await
-                .unwrap()
-                .unwrap();
+        let first = sealer.state.timeline_seq + 1;
+        let sealed = sealer.seal(spans).await;
+        let stored = sealer.writer.timeline_from(first, 1000).await.unwrap();
+        assert_eq!(stored.len(), sealed.len());
+        for (sealed, (_, stored, _)) in sealed.into_iter().zip(stored) {
             assert_eq!(stored, sealed);
             assert_eq!(stored.to_json(), sealed.to_json());
         }
@@ -121,8 +119,8 @@ async fn whoever_takes_the_shard_over_is_the_only_one_to_write() {
     let state = second.acquire(0).await.unwrap();
     assert!(state.epoch > first.state.epoch);
     assert_eq!(
-        (state.ingest_seq, state.ingest_digest, state.timeline_seq),
-        (1, Some(digest(1)), 1)
+        (state.ingest_seq, state.ingest, state.timeline_seq),
+        (1, Some(fingerprint(1)), 1)
     );
 
     let (batch, _) = first.prepare(vec![span("acme", "alice")]);
@@ -370,7 +368,7 @@ async fn every_message_has_an_outcome_for_its_publisher_alone() {
     ] {
         batch.answered.push(Outcome {
             ingest_seq,
-            digest: digest(ingest_seq),
+            fingerprint: fingerprint(ingest_seq),
             tenant: Some(tenant("acme")),
             owner: Some(principal("alice")),
             result,
@@ -378,13 +376,13 @@ async fn every_message_has_an_outcome_for_its_publisher_alone() {
     }
     batch.answered.push(Outcome {
         ingest_seq: 4,
-        digest: digest(4),
+        fingerprint: fingerprint(4),
         tenant: None,
         owner: None,
         result: OutcomeKind::Refused(refusal.clone()),
     });
     batch.through_ingest_seq = 4;
-    batch.through_digest = digest(4);
+    batch.through = fingerprint(4);
     sealer.commit(&batch, heads).await.unwrap();
 
     let sealed = &batch.rows[0].sealed;
@@ -403,13 +401,16 @@ async fn every_message_has_an_outcome_for_its_publisher_alone() {
     ];
     let reader = ledger.reader();
     for (outcome, ingest_seq) in expected.into_iter().zip(1..) {
-        let at = digest(ingest_seq);
+        let at = fingerprint(ingest_seq);
         assert_eq!(
             sealer.writer.outcome(ingest_seq, at).await.unwrap(),
             Some(outcome.clone())
         );
         let alice = reader.as_reader(Some(&person("acme", "alice")));
-        assert_eq!(alice.outcome(ingest_seq, at).await.unwrap(), Some(outcome));
+        assert_eq!(
+            alice.outcome(ingest_seq, at.digest).await.unwrap(),
+            Some(outcome)
+        );
         for other in [
             Some(person("acme", "bob")),
             Some(person("other", "alice")),
@@ -418,20 +419,26 @@ async fn every_message_has_an_outcome_for_its_publisher_alone() {
             assert_eq!(
                 reader
                     .as_reader(other.as_ref())
-                    .outcome(ingest_seq, at)
+                    .outcome(ingest_seq, at.digest)
                     .await
                     .unwrap(),
                 None
             );
         }
-        // LED-17: the number alone names nothing.
-        assert_eq!(
-            sealer.writer.outcome(ingest_seq, digest(99)).await.unwrap(),
-            None
-        );
+        // LED-17: the number alone names nothing, nor does what was said.
+        let later = Fingerprint {
+            time_ns: at.time_ns + 1,
+            ..at
+        };
+        for another in [fingerprint(99), later] {
+            assert_eq!(
+                sealer.writer.outcome(ingest_seq, another).await.unwrap(),
+                None
+            );
+        }
     }
     assert_eq!(
-        sealer.writer.outcome(4, digest(4)).await.unwrap(),
+        sealer.writer.outcome(4, fingerprint(4)).await.unwrap(),
         Some(StoredOutcome::Refused(refusal))
     );
 }

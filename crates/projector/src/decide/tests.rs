@@ -24,6 +24,7 @@ fn message(seq: u64, subject: &str, body: &str) -> Incoming {
         receipt: None,
         depth: None,
         body: Bytes::from(body.to_owned()),
+        stored_bytes: body.len() as u64,
         again: false,
     }
 }
@@ -71,7 +72,7 @@ impl Model {
                 let row = self.ledger.iter().find(|row| {
                     (&row.span.tenant_id, row.span.id, row.span.seq) == (&named.0, named.1, named.2)
                 })?;
-                Some((named, Sealed::clone(row)))
+                Some((named, as_version(row)))
             })
             .collect();
         self.number += 1;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use logline_bus::{Bus, Error, Quarantined};
-use logline_ledger::{Batch, CommitError, Digest, Outcome, OutcomeKind, Row, ShardState};
+use logline_ledger::{Batch, CommitError, Outcome, OutcomeKind, Row, ShardState};
 use tokio::sync::{mpsc, watch};
 
 use super::Context;
 use super::publish::Committed;
 use crate::batch::{Decided, Prepared};
 use crate::decide::Verdict;
-use crate::message::{address, bus_time};
+use crate::message::{address, known_as};
 use crate::metric;
 use crate::parting::Mark;
 use crate::retry::Backoff;
@@ -106,14 +106,14 @@ impl Commit {
             epoch: self.state.epoch,
             after_ingest_seq: self.state.ingest_seq,
             through_ingest_seq: last.incoming.seq,
-            through_digest: Digest(last.digest),
-            through_time: bus_time(&last.incoming),
+            through: known_as(last.fingerprint),
             timeline_first: self.state.timeline_seq.saturating_add(1),
             rows: Vec::with_capacity(prepared.decided.len()),
             answered: Vec::new(),
         };
         for decided in &prepared.decided {
-            let (ingest_seq, digest) = (decided.incoming.seq, Digest(decided.digest));
+            let ingest_seq = decided.incoming.seq;
+            let fingerprint = known_as(decided.fingerprint);
             let result = match &decided.verdict {
                 Verdict::Sealed {
                     sealed,
@@ -124,7 +124,7 @@ impl Commit {
                         content_hash: *content_hash,
                         depth: decided.incoming.depth.unwrap_or(0),
                         ingest_seq,
-                        digest,
+                        fingerprint,
                     });
                     continue;
                 }
@@ -135,7 +135,7 @@ impl Commit {
             let (tenant, owner) = address.map(|(tenant, owner, _)| (tenant, owner)).unzip();
             batch.answered.push(Outcome {
                 ingest_seq,
-                digest,
+                fingerprint,
                 tenant,
                 owner,
                 result,
@@ -174,12 +174,11 @@ impl Commit {
             }
         }
         self.state.ingest_seq = batch.through_ingest_seq;
-        self.state.ingest_digest = Some(batch.through_digest);
-        self.sealed = Mark {
-            seq: batch.through_ingest_seq,
-            digest: Some(batch.through_digest),
-        };
+        self.state.ingest = Some(batch.through);
         self.state.timeline_seq += batch.rows.len() as u64;
+        if let Some(last) = prepared.decided.last() {
+            self.sealed = Mark::of(&last.incoming, last.fingerprint);
+        }
         drop(sealing);
         Self::count(prepared);
         Ok(())
@@ -201,7 +200,9 @@ impl Commit {
                 Ok(found) => {
                     self.state.epoch = found.epoch;
                     batch.epoch = found.epoch;
-                    return Ok(found.ingest_seq == batch.through_ingest_seq);
+                    // The number alone would not say so where the bus gave it a second time (LED-17).
+                    let through = (batch.through_ingest_seq, Some(batch.through));
+                    return Ok((found.ingest_seq, found.ingest) == through);
                 }
                 Err(logline_ledger::Error::Fenced) => return Err(End::Fenced),
                 Err(error) => error,

@@ -232,20 +232,34 @@ impl Decider {
         self.state.heads.trim(committed);
         self.load_heads().await?;
         let existing = self.existing().await?;
+        let versions = self.versions(&existing).await?;
+        Some(Answers { existing, versions })
+    }
+
+    /// The sealed versions that the batch names again; one by one where the ledger refuses to look.
+    async fn versions(&mut self, existing: &Existing) -> Option<Versions> {
+        let wanted = decide::repeated(&self.in_hand.fresh, existing);
         let mut versions = Versions::new();
-        for (tenant, id, seq) in decide::repeated(&self.in_hand.fresh, &existing) {
+        if wanted.is_empty() {
+            return Some(versions);
+        }
+        let context = &self.context;
+        let asked = context.ask_about(&context.over, || context.writer.versions(&wanted));
+        if let Ok(all) = asked.await? {
+            return Some(all);
+        }
+        for named in wanted {
             let context = &self.context;
-            let asked =
-                context.ask_about(&context.over, || context.writer.sealed(&tenant, id, seq));
+            let one = std::slice::from_ref(&named);
+            let asked = context.ask_about(&context.over, || context.writer.versions(one));
             match asked.await? {
-                Ok(Some(sealed)) => {
-                    versions.insert((tenant, id, seq), sealed);
+                Ok(found) => versions.extend(found),
+                Err(error) => {
+                    self.condemn(&error, |it| it.tenant == named.0 && it.id == named.1);
                 }
-                Ok(None) => {}
-                Err(error) => self.condemn(&error, |it| it.tenant == tenant && it.id == id),
             }
         }
-        Some(Answers { existing, versions })
+        Some(versions)
     }
 
     /// What is there of the ids and keys that the batch names; message by message where the ledger refuses to look.

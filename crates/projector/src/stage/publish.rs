@@ -1,14 +1,14 @@
 //! The third stage: what is committed goes out, and the bus may forget it.
 
 use logline_bus::{Acker, AppendError, Incoming, Receipt, Subject, TimelineEntry};
-use logline_ledger::{Digest, StoredOutcome};
-use logline_span::{Sealed, Timestamp};
+use logline_ledger::StoredOutcome;
+use logline_span::{Hash, Sealed, Timestamp};
 use tokio::sync::mpsc;
 
 use super::Context;
 use crate::batch::{Prepared, receipt_again};
 use crate::health::Health;
-use crate::message::bus_time;
+use crate::message::{bus_time, known_as};
 use crate::parting::Mark;
 use crate::purge;
 use crate::retry::Backoff;
@@ -60,6 +60,11 @@ impl Publish {
         connection.mark_unchanged();
         self.verify().await?;
         self.restore().await?;
+        // A full stream brings nothing that would make room (BUS-4).
+        if let Some(known) = self.sealed.known {
+            self.relieve(Timestamp::from_nanos_truncating(known.time_ns))
+                .await;
+        }
         loop {
             let committed = tokio::select! {
                 committed = self.input.recv() => match committed {
@@ -127,18 +132,18 @@ impl Publish {
             return Ok(());
         }
         let context = &self.context;
-        let rows = context
-            .ask(&context.over, || context.writer.timeline_from(through, 1))
+        let sealed = context
+            .ask(&context.over, || context.writer.timeline_hash(through))
             .await
             .ok_or(Halt::Stopped)?;
-        match rows.first() {
-            Some((number, sealed, _)) if *number == through => self.compare(through, sealed).await,
-            Some(_) | None => self.stand(through).await,
+        match sealed {
+            Some(curr_hash) => self.compare(through, curr_hash).await,
+            None => self.stand(through).await,
         }
     }
 
     /// Takes the message of `TIMELINE` with this number for the span, if it is.
-    async fn compare(&self, number: u64, sealed: &Sealed) -> Result<(), Halt> {
+    async fn compare(&self, number: u64, curr_hash: Hash) -> Result<(), Halt> {
         let mut backoff = Backoff::new();
         let context = &self.context;
         loop {
@@ -146,7 +151,7 @@ impl Publish {
                 .over
                 .run_until_cancelled(context.bus.timeline_at(number));
             match asked.await.ok_or(Halt::Stopped)? {
-                Ok(Some(found)) if found.curr_hash == sealed.curr_hash => return Ok(()),
+                Ok(Some(found)) if found.curr_hash == curr_hash => return Ok(()),
                 Ok(Some(_) | None) => return self.stand(number).await,
                 Err(error) => self.failed(&error.into()),
             }
@@ -177,7 +182,7 @@ impl Publish {
         self.answer(&prepared).await?;
         drop(delivering);
         if let Some(last) = prepared.decided.last() {
-            self.sealed = Mark::of(&last.incoming);
+            self.sealed = Mark::of(&last.incoming, last.fingerprint);
         }
         self.verify().await?;
         if let Err(error) = self.acker.ack_through(self.sealed.seq).await {
@@ -188,7 +193,14 @@ impl Publish {
             );
         }
         self.context.monitor.set(Health::Active);
-        self.relieve(&prepared).await;
+        if let Some(newest) = prepared.decided.last() {
+            let newest = bus_time(&newest.incoming);
+            let stored = prepared.decided.iter().map(|it| it.incoming.stored_bytes);
+            let keep = self.context.config.ingest_keep;
+            if self.purge.due(stored.sum(), newest, keep) {
+                self.relieve(newest).await;
+            }
+        }
         Ok(())
     }
 
@@ -216,7 +228,7 @@ impl Publish {
                 usize::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
             // What lies at our numbers already is ours only if it is the same.
             if let Some(((_, sealed), number)) = prepared.sealed().zip(first..).take(there).last() {
-                self.compare(number, sealed).await?;
+                self.compare(number, sealed.curr_hash).await?;
             }
             rest = entries.get(there..).unwrap_or_default();
             next = last.saturating_add(1);
@@ -300,11 +312,12 @@ impl Publish {
     ///
     /// INVARIANT (no ack unsealed): it does not return for a message that the ledger does not know.
     async fn outcome(&mut self, incoming: &Incoming) -> Result<Option<StoredOutcome>, Halt> {
-        let (seq, digest) = (incoming.seq, Digest(incoming.digest()));
+        let (seq, fingerprint) = (incoming.seq, known_as(incoming.fingerprint()));
         let mut backoff = Backoff::new();
         loop {
             let context = &self.context;
-            let asked = context.ask_about(&context.over, || context.writer.outcome(seq, digest));
+            let asked =
+                context.ask_about(&context.over, || context.writer.outcome(seq, fingerprint));
             match asked.await.ok_or(Halt::Stopped)? {
                 Ok(Some(outcome)) => return Ok(Some(outcome)),
                 Ok(None) => {}
@@ -340,22 +353,7 @@ impl Publish {
     }
 
     /// Lets the bus forget what is sealed and either old or in the way (BUS-4).
-    async fn relieve(&mut self, prepared: &Prepared) {
-        let Some(newest) = prepared.decided.last() else {
-            return;
-        };
-        let newest = bus_time(&newest.incoming);
-        let bytes = prepared
-            .decided
-            .iter()
-            .map(|decided| decided.incoming.body.len() as u64)
-            .sum();
-        if !self
-            .purge
-            .due(bytes, newest, self.context.config.ingest_keep)
-        {
-            return;
-        }
+    async fn relieve(&mut self, newest: Timestamp) {
         if let Err(error) = self.purge(newest).await {
             // The next look makes up for it.
             tracing::warn!(
@@ -382,7 +380,10 @@ impl Publish {
             search.found(seq, is_old);
         }
         let below = search.below().max(purge::relieve(&stream, self.sealed.seq));
-        if below > stream.first {
+        let connection = *bus.connected().borrow();
+        // After a lost connection the numbers may be others', and the request would wait for the next one.
+        let is_same = connection.up && self.verified == Some(connection.made);
+        if below > stream.first && is_same {
             tracing::debug!(below, "purging what is sealed");
             bus.purge_ingest(below).await?;
         }

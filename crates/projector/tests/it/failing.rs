@@ -115,6 +115,27 @@ async fn numbers_that_the_bus_gives_again_are_sealed_led_17() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_the_bus_gives_again_to_the_same_words_are_sealed_led_17() {
+    let world = World::new().await;
+    let (alice, words) = ("ingest.acme.alice.activity", r#"{"who":"a","this":"b"}"#);
+    let projector = world.projector().await;
+    for _ in 0..9 {
+        world.publish(alice, words).await;
+    }
+    world.sealed(9).await;
+    projector.stop().await;
+    world.nats_cli(&["stream", "rm", "--force", "INGEST"]);
+    world.bus.migrate().await.unwrap();
+    for _ in 0..9 {
+        world.publish(alice, words).await;
+    }
+    let projector = world.projector().await;
+    world.sealed(18).await;
+    projector.stop().await;
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_timeline_that_lost_its_end_gets_it_back() {
     let world = World::new().await;
     let projector = world.projector().await;

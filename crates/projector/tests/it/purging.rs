@@ -30,6 +30,20 @@ async fn a_stream_that_fills_up_loses_what_is_sealed_and_takes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn headers_fill_a_stream_too() {
+    let world = World::with_small_intake(1 << 20).await;
+    let projector = world.projector().await;
+    let header = format!("X-Unknown:{}", "x".repeat(60_000));
+    // More than twice what the stream holds, and hardly any of it in bodies.
+    for sealed in 1..=40 {
+        world.nats_cli(&["pub", "--jetstream", "--header", &header, ALICE, &body(1)]);
+        world.sealed(sealed).await;
+    }
+    projector.stop().await;
+    assert_eq!(world.check().await.len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn full_means_unsealed_and_nothing_of_that_is_purged() {
     let world = World::with_small_intake(1 << 20).await;
     let mut taken = 0_u64;
