@@ -11,16 +11,17 @@ use crate::workspace::root;
 const OURS: &str = "logline-";
 
 /// Every crate with its layer and what it may import. What is not here is refused.
-const LAYERS: [(&str, u8, &[&str]); 13] = [
+const LAYERS: [(&str, u8, &[&str]); 14] = [
     ("span", 0, &[]),
     ("stack", 0, &[]),
     ("telemetry", 0, &[]),
+    ("proof", 1, &["span"]),
     ("bus", 2, &["span", "telemetry"]),
-    ("ledger", 2, &["span"]),
+    ("ledger", 2, &["span", "proof"]),
     ("sandbox", 3, &["span"]),
     ("actors", 4, &["span", "bus", "ledger", "sandbox"]),
-    ("api", 4, &["span", "bus", "ledger", "telemetry"]),
-    ("projector", 4, &["span", "bus", "ledger"]),
+    ("api", 4, &["span", "proof", "bus", "ledger", "telemetry"]),
+    ("projector", 4, &["span", "proof", "bus", "ledger"]),
     (
         "cli",
         5,
@@ -28,6 +29,7 @@ const LAYERS: [(&str, u8, &[&str]); 13] = [
             "span",
             "stack",
             "telemetry",
+            "proof",
             "bus",
             "ledger",
             "sandbox",

@@ -4,6 +4,7 @@ use crate::envelope::Span;
 use crate::hash::Hash;
 use crate::ids::{Position, Principal};
 use crate::sealed::Sealed;
+use crate::signature::{PublicKey, Signature};
 use crate::time::Timestamp;
 
 const CHAIN_DOMAIN: &[u8] = b"logline-chain-v1\0";
@@ -109,15 +110,65 @@ pub fn chain_body(sealed: &Sealed, content_hash: &Hash) -> [u8; BODY_BYTES] {
     body
 }
 
+/// The `curr_hash` of a link with that body.
+pub fn body_hash(body: &[u8; BODY_BYTES]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(CHAIN_DOMAIN).update(body);
+    finish(&hasher)
+}
+
 impl Sealed {
     /// What `curr_hash` must be for a span with that content.
     pub fn expected_hash(&self, content_hash: Hash) -> Hash {
-        let mut hasher = blake3::Hasher::new();
-        hasher
-            .update(CHAIN_DOMAIN)
-            .update(&chain_body(self, &content_hash));
-        finish(&hasher)
+        body_hash(&chain_body(self, &content_hash))
     }
+}
+
+/// What a link of the chain says, read back from its body: all that is known of a span without its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its place in the tenant's chain.
+    pub position: Position,
+    /// When the bus took it.
+    pub received_at: Timestamp,
+    /// `curr_hash` of the predecessor.
+    pub prev_hash: Hash,
+    /// The hash of the span's canonical bytes.
+    pub content_hash: Hash,
+    /// The author's signature, unless all its bytes are zero.
+    pub signature: Option<Signature>,
+    /// The author's key, unless all its bytes are zero.
+    pub public_key: Option<PublicKey>,
+    /// The hash of the publisher's name.
+    pub published_by: Hash,
+    /// The hash of the body, which the next link names.
+    pub curr_hash: Hash,
+}
+
+impl Link {
+    /// Reads what [`chain_body`] wrote; nothing if the first bytes are no position.
+    pub fn read(body: &[u8; BODY_BYTES]) -> Option<Self> {
+        let mut rest = body.as_slice();
+        let signature = |bytes: [u8; 64]| (bytes != [0; 64]).then(|| Signature::from_bytes(bytes));
+        let public_key = |bytes: [u8; 32]| (bytes != [0; 32]).then(|| PublicKey::from_bytes(bytes));
+        Some(Self {
+            position: Position::new(u64::from_be_bytes(take(&mut rest)?))?,
+            received_at: Timestamp::from_micros(i64::from_be_bytes(take(&mut rest)?)),
+            prev_hash: Hash::from_bytes(take(&mut rest)?),
+            content_hash: Hash::from_bytes(take(&mut rest)?),
+            signature: signature(take(&mut rest)?),
+            public_key: public_key(take(&mut rest)?),
+            published_by: Hash::from_bytes(take(&mut rest)?),
+            curr_hash: body_hash(body),
+        })
+    }
+}
+
+/// The next N bytes.
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*bytes)
 }
 
 fn finish(hasher: &blake3::Hasher) -> Hash {

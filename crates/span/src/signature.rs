@@ -150,6 +150,12 @@ impl SigningKey {
     pub fn sign_content(&self, hash: &Hash) -> Signature {
         Signature(self.0.sign(&message(hash)).to_bytes())
     }
+
+    /// Signs bytes of another format as they are. That format keeps them apart from a span's: none of its messages
+    /// may begin with `"logline-span-v1\0"`.
+    pub fn sign_message(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).to_bytes())
+    }
 }
 
 impl fmt::Debug for SigningKey {
@@ -165,9 +171,14 @@ impl fmt::Debug for SigningKey {
 /// One by one, never by a batch equation: that accepts, by chance, some crafted signatures which the strict check
 /// refuses, and the chain must be the same whenever it is sealed again (LED-7).
 pub fn verify_content(key: &PublicKey, hash: &Hash, signature: &Signature) -> bool {
+    verify_message(key, &message(hash), signature)
+}
+
+/// Whether `signature` is `key`'s over exactly these bytes; as strict as [`verify_content`].
+pub fn verify_message(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
     let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
     ed25519_dalek::VerifyingKey::from_bytes(&key.0)
-        .is_ok_and(|key| key.verify_strict(&message(hash), &signature).is_ok())
+        .is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
 }
 
 fn message(hash: &Hash) -> [u8; 48] {

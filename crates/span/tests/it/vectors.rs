@@ -1,7 +1,7 @@
 //! The published vectors (`crates/span/vectors/`): added, never edited.
 //! They were made by another implementation, the Python of `docs/verify.md`.
 
-use logline_span::chain::chain_body;
+use logline_span::chain::{Link, chain_body};
 use logline_span::signature::verify_content;
 use logline_span::{Draft, Encoding, Hash, Head, Limits, Refusal, Sealed, SigningKey, Span};
 use serde_json::Value;
@@ -95,6 +95,23 @@ fn led_6_the_chain_is_the_published_one() {
             text(link, "body")
         );
         assert_eq!(expected.expected_hash(content_hash), expected.curr_hash);
+        let read = Link::read(&chain_body(&expected, &content_hash)).unwrap();
+        assert_eq!(
+            (read.position, read.received_at, read.prev_hash),
+            (expected.position, expected.received_at, expected.prev_hash)
+        );
+        assert_eq!(
+            (read.content_hash, read.curr_hash),
+            (content_hash, expected.curr_hash)
+        );
+        assert_eq!(
+            (read.signature, read.public_key, read.published_by),
+            (
+                expected.span.signature,
+                expected.span.public_key,
+                Hash::of(expected.published_by.as_str().as_bytes())
+            )
+        );
 
         let span: Span = expected.span.clone();
         let sealed = head.seal(

@@ -1,0 +1,14 @@
+module logline.example/proof-vectors
+
+go 1.25.0
+
+require (
+	filippo.io/torchwood v0.6.1
+	github.com/transparency-dev/merkle v0.0.2
+	golang.org/x/mod v0.38.0
+)
+
+require (
+	golang.org/x/crypto v0.38.0 // indirect
+	golang.org/x/sync v0.14.0 // indirect
+)
