@@ -60,8 +60,8 @@ impl Engine {
         })
     }
 
-    pub(crate) fn run(&self, run: &Run) -> Outcome {
-        self.guest.run(&self.engine, &self.deadlines, run)
+    pub(crate) fn run(&self, run: &Run, answer: impl FnOnce(Outcome)) {
+        self.guest.run(&self.engine, &self.deadlines, run, answer);
     }
 }
 

@@ -80,7 +80,14 @@ impl Guest {
         })
     }
 
-    pub(crate) fn run(&self, engine: &Engine, deadlines: &Deadlines, run: &Run) -> Outcome {
+    /// Answers before the instance is cleared away: nobody need wait for that but the next run.
+    pub(crate) fn run(
+        &self,
+        engine: &Engine,
+        deadlines: &Deadlines,
+        run: &Run,
+        answer: impl FnOnce(Outcome),
+    ) {
         let started = Instant::now();
         let deadline = started
             .checked_add(run.limits.wall)
@@ -104,15 +111,15 @@ impl Guest {
             Language::JavaScript => self.attempt(&mut store, run),
         };
         drop(minded);
-        let state = store.into_data();
+        let state = std::mem::replace(store.data_mut(), State::new(limits));
         let memory_bytes = state.memory_bytes;
         let (result, logs) = state.conclude(ended);
-        Outcome {
+        answer(Outcome {
             result,
             logs,
             wall: started.elapsed(),
             memory_bytes,
-        }
+        });
     }
 
     /// Gives the engine's status, or the trap that ended it.

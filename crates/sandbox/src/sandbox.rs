@@ -138,11 +138,11 @@ impl Shared {
                 }
                 Job::Run(_, answer) if answer.is_closed() => {}
                 Job::Run(run, answer) => {
-                    let outcome = match engine {
-                        Ok(engine) => engine.run(&run),
-                        Err(reason) => Outcome::failed(FailureCode::Unavailable, reason),
-                    };
-                    let _ = answer.send(outcome);
+                    let answer = |outcome| drop(answer.send(outcome));
+                    match engine {
+                        Ok(engine) => engine.run(&run, answer),
+                        Err(reason) => answer(Outcome::failed(FailureCode::Unavailable, reason)),
+                    }
                 }
             }
         }
