@@ -27,6 +27,9 @@ pub(crate) const GROUP: &str = "one";
 /// The header in which the server names the pin; the last one counts, since a publisher may have sent one too.
 const PIN_ID: &str = "Nats-Pin-Id";
 
+/// The header in which the server says how many messages a request that is over did not bring.
+const PENDING: &str = "Nats-Pending-Messages";
+
 /// How a consumer is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct PullSpec {
@@ -330,17 +333,13 @@ impl Pull {
             }
             return Some(Pulled::Message(message));
         };
-        if status == StatusCode::IDLE_HEARTBEAT {
-            return None;
-        }
-        let pending = message
-            .headers
-            .as_ref()
-            .and_then(|headers| headers.get_last("Nats-Pending-Messages"))
-            .and_then(|pending| pending.as_str().parse().ok());
-        self.owed = pending.map_or(0, |pending| self.owed.saturating_sub(pending));
-        match status {
-            StatusCode::PIN_ID_MISMATCH => {
+        match Word::of(status, &message) {
+            Word::Alive => None,
+            Word::Ended { missing } => {
+                self.owed = self.owed.saturating_sub(missing);
+                None
+            }
+            Word::PinTaken => {
                 self.owed = 0;
                 let had = self.pin.take().is_some();
                 self.pinned.send_replace(false);
@@ -350,11 +349,13 @@ impl Pull {
                 }
                 had.then_some(Pulled::PinLost)
             }
-            StatusCode::NO_RESPONDERS => Some(Pulled::Gone),
-            _ if message.description.as_deref() == Some("Consumer Deleted") => Some(Pulled::Gone),
-            StatusCode::TIMEOUT => None,
-            _ => {
-                tracing::debug!(%status, description = ?message.description, consumer = self.spec.consumer, "pull request ended");
+            Word::Gone => {
+                self.owed = 0;
+                Some(Pulled::Gone)
+            }
+            Word::Refused => {
+                self.owed = 0;
+                tracing::debug!(%status, description = ?message.description, consumer = self.spec.consumer, "pull request refused");
                 self.not_before = Some(self.heard + REFUSED_PAUSE);
                 None
             }
@@ -388,6 +389,43 @@ impl Pull {
     }
 }
 
+/// What the server says of a request instead of bringing messages.
+#[derive(Debug, PartialEq)]
+enum Word {
+    /// It waits still.
+    Alive,
+    /// It is over, with this many messages not brought: time ran out, or as many bytes came as were asked for.
+    Ended { missing: usize },
+    /// Another client holds the pin.
+    PinTaken,
+    /// There is no such consumer.
+    Gone,
+    /// It was never taken.
+    Refused,
+}
+
+impl Word {
+    fn of(status: StatusCode, message: &Message) -> Self {
+        let missing = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get_last(PENDING))
+            .and_then(|pending| pending.as_str().parse().ok());
+        match (status, missing) {
+            (StatusCode::IDLE_HEARTBEAT, _) => Self::Alive,
+            (StatusCode::PIN_ID_MISMATCH, _) => Self::PinTaken,
+            (StatusCode::NO_RESPONDERS, _) => Self::Gone,
+            _ if message.description.as_deref() == Some("Consumer Deleted") => Self::Gone,
+            // Only a request that was taken has a rest; 409 is said of complete ones too, where they bound the bytes.
+            (_, Some(missing)) => Self::Ended { missing },
+            (StatusCode::TIMEOUT, None) => Self::Ended {
+                missing: usize::MAX,
+            },
+            _ => Self::Refused,
+        }
+    }
+}
+
 async fn subscribe(bus: &Bus) -> Result<(String, Subscriber), Error> {
     let inbox = bus.inner.client.new_inbox();
     let messages = bus.inner.client.subscribe(inbox.clone()).await;
@@ -399,4 +437,48 @@ async fn subscribe(bus: &Bus) -> Result<(String, Subscriber), Error> {
 
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+
+    use super::*;
+
+    fn word(status: StatusCode, description: &str, pending: Option<&str>) -> Word {
+        let headers = pending.map(|pending| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PENDING, pending);
+            headers
+        });
+        let message = Message {
+            subject: "_INBOX.one".into(),
+            reply: None,
+            payload: bytes::Bytes::new(),
+            headers,
+            status: Some(status),
+            description: Some(description.to_owned()),
+            length: 0,
+        };
+        Word::of(status, &message)
+    }
+
+    #[test]
+    fn a_request_that_is_over_was_not_refused() {
+        let conflict = StatusCode::from_u16(409).unwrap();
+        for (description, pending, expected) in [
+            ("Batch Completed", Some("0"), Word::Ended { missing: 0 }),
+            (
+                "Message Size Exceeds MaxBytes",
+                Some("12"),
+                Word::Ended { missing: 12 },
+            ),
+            ("Exceeded MaxWaiting", None, Word::Refused),
+            ("Consumer Deleted", None, Word::Gone),
+        ] {
+            assert_eq!(word(conflict, description, pending), expected);
+        }
+        let ended = word(StatusCode::TIMEOUT, "Request Timeout", Some("3"));
+        assert_eq!(ended, Word::Ended { missing: 3 });
+    }
 }
