@@ -16,7 +16,10 @@ use std::{
 
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, waitid},
+    },
     unistd::Pid,
 };
 use tokio::sync::watch;
@@ -176,6 +179,9 @@ impl Process {
         }
         let mut pids = vec![self.pid];
         self.send(Signal::SIGSTOP);
+        // Its threads on other processors go on for a moment. The child may also be gone, and its end is for another to note.
+        let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let _ = waitid(Id::Pid(self.pid), stopped);
         // A stopped parent forks no more, so one look at its children is complete.
         for child in children(self.pid) {
             if kill(child, Signal::SIGSTOP).is_ok() {
