@@ -201,6 +201,9 @@ fn batch(head: &mut Head, epoch: u64, rows: u64) -> Result<Batch> {
         after_ingest_seq: before,
         through_ingest_seq: through,
         through: UNTOLD,
+        sealed_through: rows
+            .last()
+            .map_or(Timestamp::from_micros(0), |row| row.sealed.received_at),
         timeline_first: before + 1,
         rows,
         answered: Vec::new(),

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logline_span::{Hash, Head, Sealed, TenantId};
+use logline_span::{Hash, Head, Sealed, TenantId, Timestamp};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Row as _};
 use tokio::sync::Mutex;
 
 use crate::connection::{self, Config};
 use crate::intake::Fingerprint;
-use crate::{CommitError, Error, StoredOutcome};
+use crate::{CommitError, Error, StoredOutcome, row};
 
 mod batch;
 mod lookup;
@@ -30,6 +30,8 @@ pub struct ShardState {
     pub ingest: Option<Fingerprint>,
     /// Spans committed in the shard: the n-th is message n of `TIMELINE` (LED-12).
     pub timeline_seq: u64,
+    /// The shard's clock: nothing was received after it, and what comes next will be (LED-4).
+    pub sealed_through: Timestamp,
 }
 
 /// The projector's handle (role `logline_projector`). Clones share it.
@@ -215,7 +217,7 @@ async fn take_shard(
         "update ledger.shard set epoch = epoch + 1, holder_pid = pg_backend_pid(),
              holder_since = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
          where shard = $1 and ($2::bigint is null or epoch = $2)
-         returning epoch, ingest_seq, ingest_digest, ingest_time_ns, timeline_seq",
+         returning epoch, ingest_seq, ingest_digest, ingest_time_ns, timeline_seq, sealed_through",
     )
     .bind(shard)
     .bind(epoch)
@@ -225,6 +227,7 @@ async fn take_shard(
     let digest: Option<Vec<u8>> = row.try_get("ingest_digest")?;
     let digest: Option<[u8; 16]> = digest.and_then(|bytes| bytes.try_into().ok());
     let time_ns: Option<i64> = row.try_get("ingest_time_ns")?;
+    let sealed_through: Option<i64> = row.try_get_unchecked("sealed_through")?;
     Ok(ShardState {
         epoch: from_i64(row.try_get("epoch")?),
         ingest_seq: from_i64(row.try_get("ingest_seq")?),
@@ -232,6 +235,9 @@ async fn take_shard(
             .zip(time_ns)
             .map(|(digest, time_ns)| Fingerprint { digest, time_ns }),
         timeline_seq: from_i64(row.try_get("timeline_seq")?),
+        sealed_through: sealed_through
+            .and_then(row::from_postgres)
+            .unwrap_or(Timestamp::from_micros(0)),
     })
 }
 

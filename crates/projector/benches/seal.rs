@@ -306,6 +306,9 @@ fn batch(epoch: u64, rows: &[(u64, Sealed, u16)]) -> Batch {
         after_ingest_seq: first - 1,
         through_ingest_seq: first - 1 + rows.len() as u64,
         through: UNTOLD,
+        sealed_through: rows
+            .last()
+            .map_or(Timestamp::from_micros(0), |row| row.1.received_at),
         timeline_first: first,
         rows: rows
             .iter()

@@ -2,7 +2,7 @@
 
 use logline_bus::{Fingerprint, Incoming, Receipt};
 use logline_ledger::StoredOutcome;
-use logline_span::Sealed;
+use logline_span::{Sealed, Timestamp};
 
 use crate::decide::Verdict;
 use crate::trace::Trace;
@@ -22,6 +22,8 @@ pub(crate) struct Prepared {
     /// Counts the batches of a leg from 1.
     pub(crate) number: u64,
     pub(crate) decided: Vec<Decided>,
+    /// The shard's clock after it.
+    pub(crate) clock: Timestamp,
     /// Messages of earlier batches that were delivered again: their receipts go out again.
     pub(crate) again: Vec<Incoming>,
 }

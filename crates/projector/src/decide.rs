@@ -48,17 +48,28 @@ pub(crate) type Versions = HashMap<Named, Version>;
 
 /// What has been decided and is not yet known to be committed.
 pub(crate) struct State {
+    /// INVARIANT (shard clock): the time of every message so far lies at most 1 µs behind it, and no span was received
+    /// after it. The next one is, whatever the bus's clock says: what a reader has seen up to a time stays so (LED-4).
+    pub(crate) clock: Timestamp,
     pub(crate) heads: Heads,
     pub(crate) overlay: Overlay,
 }
 
 impl State {
-    /// Nothing decided; up to `heads_max` heads are kept.
-    pub(crate) fn new(heads_max: usize) -> Self {
+    /// Nothing decided since the shard's clock stood at `clock`; up to `heads_max` heads are kept.
+    pub(crate) fn new(clock: Timestamp, heads_max: usize) -> Self {
         Self {
+            clock,
             heads: Heads::new(heads_max),
             overlay: Overlay::default(),
         }
+    }
+
+    /// Moves the clock to just before the message's time; gives the time at which its span would be received.
+    fn tick(&mut self, bus_time: Timestamp) -> Timestamp {
+        let before = Timestamp::from_micros(bus_time.as_micros().saturating_sub(1));
+        self.clock = self.clock.max(before);
+        Timestamp::from_micros(self.clock.as_micros().saturating_add(1))
     }
 }
 
@@ -98,7 +109,7 @@ pub(crate) fn repeated(messages: &[Message], existing: &Existing) -> Vec<Named> 
     named.collect::<HashSet<_>>().into_iter().collect()
 }
 
-/// Decides every message of a batch, in order, and moves heads and overlay on.
+/// Decides every message of a batch, in order, and moves clock, heads and overlay on.
 ///
 /// INVARIANT (heads loaded): the head of every tenant of the batch is in `state`.
 pub(crate) fn decide(
@@ -119,11 +130,11 @@ pub(crate) fn decide(
                  reading,
                  trace,
              }| {
-                let bus_time = bus_time(&incoming);
+                let time = state.tick(bus_time(&incoming));
                 // LED-16: as in `Message::read`. Nothing has moved on where it did not come to an end.
                 let verdict = reading
                     .and_then(|reading| {
-                        let one = || one(state, batch, reading, bus_time, &known, limits);
+                        let one = || one(state, batch, reading, time, &known, limits);
                         catch_unwind(AssertUnwindSafe(one)).unwrap_or_else(|_| Err(internal()))
                     })
                     .unwrap_or_else(Verdict::Refused);
@@ -148,14 +159,18 @@ fn one(
     state: &mut State,
     batch: u64,
     reading: Reading,
-    bus_time: Timestamp,
+    time: Timestamp,
     known: &Known<'_>,
     limits: &Limits,
 ) -> Result<Verdict, Refusal> {
-    let State { heads, overlay } = state;
+    let State {
+        clock,
+        heads,
+        overlay,
+    } = state;
     let head = heads.get_mut(&reading.tenant, batch).ok_or_else(internal)?;
     let principal = reading.principal.clone();
-    let span = complete(reading, head, bus_time, limits)?;
+    let span = complete(reading, head, time, limits)?;
     if let Some(first) = keyed(&span, overlay, known.existing) {
         return Ok(Verdict::Repeat(first));
     }
@@ -163,7 +178,8 @@ fn one(
         return Ok(Verdict::Repeat(first));
     }
     let content_hash = span.content_hash();
-    let sealed = Arc::new(head.seal(span, content_hash, principal, bus_time));
+    let sealed = Arc::new(head.seal(span, content_hash, principal, time));
+    *clock = sealed.received_at;
     overlay.insert(batch, &sealed);
     Ok(Verdict::Sealed {
         sealed,
@@ -174,14 +190,14 @@ fn one(
 fn complete(
     reading: Reading,
     head: &Head,
-    bus_time: Timestamp,
+    time: Timestamp,
     limits: &Limits,
 ) -> Result<Span, Refusal> {
     let arrival = Arrival {
         tenant: &reading.tenant,
         principal: &reading.principal,
         entity_type: Some(&reading.entity_type),
-        received_at: head.next_received_at(bus_time),
+        received_at: head.next_received_at(time),
         trace_id: reading.trace_id,
         id: reading.id,
     };

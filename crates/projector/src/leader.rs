@@ -240,7 +240,7 @@ impl Projector {
         let decider = Decider {
             context: context.clone(),
             log: Arc::clone(log),
-            state: State::new(self.config.tenants_cached_max),
+            state: State::new(start.state.sealed_through, self.config.tenants_cached_max),
             backlog: start.backlog,
             in_hand: Gathered::default(),
             from: start.from,

@@ -26,6 +26,9 @@ pub struct Batch {
     pub through_ingest_seq: u64,
     /// What tells that message from another with its number.
     pub through: Fingerprint,
+    /// When the shard's last span was received, or just before its last message where that is later: none is received
+    /// at or before it any more (LED-4).
+    pub sealed_through: Timestamp,
     /// The number on `TIMELINE` of the first row; the others follow in order.
     pub timeline_first: u64,
     /// What was sealed, in order.
@@ -196,7 +199,7 @@ pub(super) async fn commit(
     conn.execute("begin").await?;
     let moved = sqlx::query(
         "update ledger.shard set ingest_seq = $4, ingest_digest = $5, ingest_time_ns = $9, timeline_seq = timeline_seq + $7,
-             sealed_through = greatest(sealed_through, $8)
+             sealed_through = $8
          where shard = $1 and epoch = $2 and ingest_seq = $3 and timeline_seq = $6",
     )
     .bind(to_i32(batch.shard))
@@ -206,7 +209,7 @@ pub(super) async fn commit(
     .bind(batch.through.digest.as_slice())
     .bind(to_i64(batch.timeline_first.saturating_sub(1)))
     .bind(to_i64(batch.rows.len() as u64))
-    .bind(row::bind_time(Timestamp::from_micros(batch.through.time_ns.div_euclid(1000).saturating_sub(1))))
+    .bind(row::bind_time(batch.sealed_through))
     .bind(batch.through.time_ns)
     .execute(&mut *conn)
     .await?;

@@ -138,6 +138,11 @@ impl Sealer {
             after_ingest_seq: self.state.ingest_seq,
             through_ingest_seq: through,
             through: fingerprint(through),
+            sealed_through: heads
+                .values()
+                .map(|head| head.received_at)
+                .max()
+                .unwrap_or(self.state.sealed_through),
             timeline_first: self.state.timeline_seq + 1,
             rows,
             answered: Vec::new(),
@@ -154,6 +159,7 @@ impl Sealer {
         self.heads = heads;
         self.state.ingest_seq = batch.through_ingest_seq;
         self.state.ingest = Some(batch.through);
+        self.state.sealed_through = batch.sealed_through;
         self.state.timeline_seq += u64::try_from(batch.rows.len()).unwrap();
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Model {
     fn new(lag: usize) -> Self {
         let (ledger, in_flight) = (Vec::new(), Vec::new());
         Self {
-            state: State::new(1),
+            state: State::new(Timestamp::from_micros(0), 1),
             ledger,
             in_flight,
             lag,
@@ -280,15 +280,17 @@ fn refused_messages_take_no_place() {
     );
 }
 
-#[test]
-fn received_at_rises_though_the_bus_time_stands_still() {
-    let mut model = Model::new(0);
-    let mut messages: Vec<Incoming> = (1..=3).map(|seq| message(seq, ALICE, PLAIN)).collect();
-    for message in &mut messages {
-        message.time_ns = START_NS;
-        message.body = Bytes::from(format!(r#"{{"who":"alice","this":"{}"}}"#, message.seq));
-    }
-    let times: Vec<i64> = model
+/// The messages' times, and when their spans were received, in µs after the start.
+#[track_caller]
+fn check_times(messages: &[(&str, i64)], expected: &[i64]) {
+    let messages: Vec<Incoming> = (1..)
+        .zip(messages)
+        .map(|(seq, (subject, micros))| Incoming {
+            time_ns: START_NS + micros * 1000,
+            ..message(seq, subject, &format!(r#"{{"who":"p","this":"{seq}"}}"#))
+        })
+        .collect();
+    let received: Vec<i64> = Model::new(0)
         .batch(&messages)
         .iter()
         .map(|verdict| match verdict {
@@ -296,7 +298,22 @@ fn received_at_rises_though_the_bus_time_stands_still() {
             Verdict::Repeat(_) | Verdict::Refused(_) => panic!("{verdict:?}"),
         })
         .collect();
-    assert_eq!(times, [0, 1, 2]);
+    assert_eq!(received, expected);
+}
+
+const CAROL: &str = "ingest.globex.carol.activity";
+
+#[test]
+fn received_at_rises_though_the_bus_time_stands_still_led_4() {
+    check_times(&[(ALICE, 0), (ALICE, 0), (CAROL, 0)], &[0, 1, 2]);
+}
+
+#[test]
+fn received_at_rises_over_all_tenants_though_the_bus_clock_steps_back_led_4() {
+    check_times(
+        &[(ALICE, 500), (CAROL, 20), (ALICE, 30), (CAROL, 900)],
+        &[500, 501, 502, 900],
+    );
 }
 
 #[test]
@@ -310,7 +327,7 @@ fn a_condemned_message_is_refused_and_the_others_go_on() {
 }
 
 /// Messages that get in each other's way: few tenants, people, ids, keys and versions.
-fn colliding() -> impl Strategy<Value = (String, String)> {
+fn colliding() -> impl Strategy<Value = (String, String, i64)> {
     let subject = (0..2_u8, 0..2_u8, 0..2_u8)
         .prop_map(|(tenant, person, kind)| format!("ingest.t{tenant}.p{person}.kind{kind}"));
     let id = proptest::option::of(0..3_u8);
@@ -329,7 +346,7 @@ fn colliding() -> impl Strategy<Value = (String, String)> {
             }
             body + "}"
         });
-    (subject, body)
+    (subject, body, 0..100_i64)
 }
 
 proptest! {
@@ -342,7 +359,10 @@ proptest! {
     ) {
         let messages: Vec<Incoming> = (1..)
             .zip(&messages)
-            .map(|(seq, (subject, body))| message(seq, subject, body))
+            .map(|(seq, (subject, body, micros))| Incoming {
+                time_ns: START_NS + micros * 1000,
+                ..message(seq, subject, body)
+            })
             .collect();
         let alone: Vec<Verdict> = {
             let mut model = Model::new(0);
@@ -360,6 +380,11 @@ proptest! {
             rest = after;
         }
         prop_assert_eq!(batched.len(), alone.len());
+        let received = alone.iter().filter_map(|verdict| match verdict {
+            Verdict::Sealed { sealed, .. } => Some(sealed.received_at),
+            Verdict::Repeat(_) | Verdict::Refused(_) => None,
+        });
+        prop_assert!(received.is_sorted_by(|one, next| one < next));
         for (one, other) in batched.iter().zip(&alone) {
             match (one, other) {
                 (Verdict::Sealed { sealed: a, .. }, Verdict::Sealed { sealed: b, .. }) => {

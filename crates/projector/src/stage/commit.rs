@@ -107,6 +107,7 @@ impl Commit {
             after_ingest_seq: self.state.ingest_seq,
             through_ingest_seq: last.incoming.seq,
             through: known_as(last.fingerprint),
+            sealed_through: prepared.clock,
             timeline_first: self.state.timeline_seq.saturating_add(1),
             rows: Vec::with_capacity(prepared.decided.len()),
             answered: Vec::new(),
@@ -175,6 +176,7 @@ impl Commit {
         }
         self.state.ingest_seq = batch.through_ingest_seq;
         self.state.ingest = Some(batch.through);
+        self.state.sealed_through = batch.sealed_through;
         self.state.timeline_seq += batch.rows.len() as u64;
         if let Some(last) = prepared.decided.last() {
             self.sealed = Mark::of(&last.incoming, last.fingerprint);

@@ -220,6 +220,7 @@ impl Decider {
         Some(Prepared {
             number: self.number,
             decided,
+            clock: self.state.clock,
             again,
         })
     }
