@@ -179,7 +179,7 @@ async fn database(server: &Postgres, name: &str) -> Result<String> {
 fn batch(head: &mut Head, epoch: u64, rows: u64) -> Result<Batch> {
     let before = head.position;
     let through = before + rows;
-    let rows = (before + 1..=through)
+    let rows: Vec<Row> = (before + 1..=through)
         .map(|number| {
             let span = span(number)?;
             let content_hash = span.content_hash();

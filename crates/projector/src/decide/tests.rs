@@ -360,7 +360,8 @@ proptest! {
         let messages: Vec<Incoming> = (1..)
             .zip(&messages)
             .map(|(seq, (subject, body, micros))| Incoming {
-                time_ns: START_NS + micros * 1000,
+                // No two messages have the same nanosecond, or the model would have to know of conflicts.
+                time_ns: START_NS + micros * 1000 + i64::try_from(seq).unwrap(),
                 ..message(seq, subject, body)
             })
             .collect();
