@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) ledger: Ledger,
     pub(crate) keys: Keys,
     pub(crate) projector: Projector,
+    pub(crate) signer: Signer,
     pub(crate) actors: Actors,
     pub(crate) sandbox: Sandbox,
     pub(crate) api: Api,
@@ -74,10 +75,12 @@ pub(crate) struct Ledger {
     pub(crate) reader_url: Hidden,
     pub(crate) actor_url: Hidden,
     pub(crate) verifier_url: Hidden,
+    pub(crate) signer_url: Hidden,
     pub(crate) projector_password: Hidden,
     pub(crate) reader_password: Hidden,
     pub(crate) actor_password: Hidden,
     pub(crate) verifier_password: Hidden,
+    pub(crate) signer_password: Hidden,
     pub(crate) identity_key_hex: Hidden,
     pub(crate) connections_max: u32,
 }
@@ -95,6 +98,14 @@ pub(crate) struct Projector {
     pub(crate) batch_max: usize,
     pub(crate) ingest_keep_s: u64,
     pub(crate) take_over_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signer {
+    pub(crate) key_hex: Hidden,
+    pub(crate) key_file: String,
+    pub(crate) gather_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -226,6 +237,7 @@ impl Settings {
             ("reader_url", &ledger.reader_url),
             ("actor_url", &ledger.actor_url),
             ("verifier_url", &ledger.verifier_url),
+            ("signer_url", &ledger.signer_url),
             ("identity_key_hex", &ledger.identity_key_hex),
         ];
         let keys = keys.map(|(key, value)| {
@@ -248,7 +260,16 @@ impl Settings {
         let keys: toml::Table = [("signing_key_hex".to_owned(), signing.into())]
             .into_iter()
             .collect();
-        let sections = [("bus", bus), ("keys", keys), ("ledger", ledger)];
+        let log_key = self.signer.key_hex.expose().to_owned();
+        let signer: toml::Table = [("key_hex".to_owned(), log_key.into())]
+            .into_iter()
+            .collect();
+        let sections = [
+            ("bus", bus),
+            ("keys", keys),
+            ("ledger", ledger),
+            ("signer", signer),
+        ];
         let table: toml::Table = sections
             .into_iter()
             .map(|(name, section)| (name.to_owned(), section.into()))
@@ -306,6 +327,7 @@ impl Settings {
                 2,
                 Limits::DEPTH_CEILING as u64,
             ),
+            ("signer.gather_ms", self.signer.gather_ms, 1, 900),
             ("actors.slow_ms", self.actors.slow_ms, 1, 3_600_000),
             ("actors.timeout_ms", self.actors.timeout_ms, 1, 3_600_000),
             (
@@ -341,6 +363,7 @@ impl Settings {
         let hex = [
             ("ledger.identity_key_hex", &self.ledger.identity_key_hex),
             ("keys.signing_key_hex", &self.keys.signing_key_hex),
+            ("signer.key_hex", &self.signer.key_hex),
         ];
         for (key, value) in hex {
             if !value.is_empty()
