@@ -66,5 +66,7 @@ grant execute on function ledger.newest_checkpoint(text) to logline_reader;
 create function ledger.log_keys() returns setof bytea
     language sql stable security definer set search_path = pg_catalog
 as $$ select public_key from ledger.log_key order by since desc $$;
-grant execute on function ledger.log_keys() to logline_reader;
-grant select on ledger.log to logline_reader;
+create function ledger.log_name() returns text
+    language sql stable security definer set search_path = pg_catalog
+as $$ select name from ledger.log $$;
+grant execute on function ledger.log_keys(), ledger.log_name() to logline_reader;

@@ -367,16 +367,22 @@ impl Parts {
             limits: settings.limits(),
             checks,
         };
+        let api = &settings.api;
         let config = logline_api::Config {
-            listen: settings.api.listen,
-            tokens: settings
-                .api
-                .tokens
-                .iter()
-                .map(token)
-                .collect::<Result<_>>()?,
-            cors_origins: settings.api.cors_origins.clone(),
-            ..logline_api::Config::STANDARD
+            listen: api.listen,
+            tokens: api.tokens.iter().map(token).collect::<Result<_>>()?,
+            cors_origins: api.cors_origins.clone(),
+            span_bytes_max: api.span_bytes_max,
+            batch_bytes_max: api.batch_bytes_max,
+            batch_entries_max: api.batch_entries_max,
+            request_timeout_ms: api.request_timeout_ms,
+            sealed_wait_ms: api.sealed_wait_ms,
+            heartbeat_ms: api.heartbeat_ms,
+            slow_reader_ms: api.slow_reader_ms,
+            streams_max: api.streams_max,
+            connections_max: api.connections_max,
+            write_stall_ms: api.write_stall_ms,
+            drain_ms: api.drain_ms,
         };
         let service = resources
             .bus

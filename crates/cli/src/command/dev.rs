@@ -94,7 +94,12 @@ async fn stay_up(
         if command.example {
             let after = timeline_end(&settings).await?;
             let client = addresses.clone();
-            tokio::task::spawn_blocking(move || example::show(&client, after))
+            // Programs read one line on standard output, and that is the addresses.
+            let say = match output::form(global.output) {
+                Output::Json | Output::Ndjson if global.output.is_some() => output::aside,
+                Output::Json | Output::Ndjson | Output::Table => output::line,
+            };
+            tokio::task::spawn_blocking(move || example::show(&client, after, say))
                 .await
                 .context("the example crashed")??;
         }

@@ -33,14 +33,8 @@ impl Secrets {
     /// The secrets of the stack in `directory`, made where there are none.
     pub(super) fn of(directory: &Path) -> Result<Self> {
         let file = directory.join(FILE);
-        if let Some(kept) = stack::read::<serde_json::Value>(&file)? {
-            let secrets: Self = serde_json::from_value(kept.clone())
-                .with_context(|| format!("`{}` cannot be read", file.display()))?;
-            // A stack of an earlier release lacks some, which stay what they are from now on.
-            if serde_json::to_value(&secrets)? != kept {
-                stack::write(&file, &secrets)?;
-            }
-            return Ok(secrets);
+        if let Some(kept) = Self::kept(&file)? {
+            return Ok(kept);
         }
         let made = Self {
             log_name: format!(
@@ -60,8 +54,24 @@ impl Secrets {
             log_key_hex: key_hex(),
             token: format!("logline_{}", password()),
         };
-        stack::write(&file, &made)?;
-        Ok(made)
+        if stack::write_first(&file, &made)? {
+            return Ok(made);
+        }
+        // Another `logline dev` of this directory was first.
+        Self::kept(&file)?.with_context(|| format!("`{}` is gone", file.display()))
+    }
+
+    fn kept(file: &Path) -> Result<Option<Self>> {
+        let Some(kept) = stack::read::<serde_json::Value>(file)? else {
+            return Ok(None);
+        };
+        let secrets: Self = serde_json::from_value(kept.clone())
+            .with_context(|| format!("`{}` cannot be read", file.display()))?;
+        // A stack of an earlier release lacks some, which stay what they are from now on.
+        if serde_json::to_value(&secrets)? != kept {
+            stack::write(file, &secrets)?;
+        }
+        Ok(Some(secrets))
     }
 }
 
