@@ -31,9 +31,14 @@ Linux-aarch64)
 esac
 
 tools="${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/logline/tools"
-PATH="$PATH:$tools/bin:$HOME/go/bin"
+PATH="$PATH:$tools/bin${HOME:+:$HOME/go/bin}"
 work=''
-trap '[ -z "$work" ] || rm -rf "$work"' EXIT
+no_cluster=''
+tidy() {
+    [ -z "$work" ] || rm -rf "$work"
+    [ -z "$no_cluster" ] || as_root rm -f "$no_cluster"
+}
+trap tidy EXIT
 trap 'exit 130' INT TERM
 
 say() { echo "setup: $*" >&2; }
@@ -49,21 +54,32 @@ at_least() {
 
 release_of() { "$@" 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\(\.[0-9][0-9]*\)*\).*/\1/p' | head -n 1; }
 
+# on_path TEST: whether TEST holds of any directory of PATH, whose names may hold spaces.
 # Every copy on PATH counts: an old one before a good one is passed over by LogLine too.
-has_nats_server() {
-    for place in $(echo "$PATH" | tr ':' ' '); do
-        [ -x "$place/nats-server" ] || continue
-        if at_least "$(release_of "$place/nats-server" --version)" 2 14; then return 0; fi
+on_path() {
+    rest=$PATH:
+    while [ -n "$rest" ]; do
+        place=${rest%%:*}
+        rest=${rest#*:}
+        if "$1" "$place"; then return 0; fi
     done
     return 1
 }
 
+is_nats_server() { [ -x "$1/nats-server" ] && at_least "$(release_of "$1/nats-server" --version)" 2 14; }
+has_nats_server() { on_path is_nats_server; }
+
+is_postgres() {
+    [ -x "$1/initdb" ] && [ -x "$1/postgres" ] || return 1
+    found=$(release_of "$1/postgres" --version)
+    [ "${found%%.*}" -ge 15 ] 2>/dev/null
+}
+
 has_postgres() {
-    for place in $(echo "$PATH" | tr ':' ' ') /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
+    on_path is_postgres && return 0
+    for place in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
         /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin /Library/PostgreSQL/*/bin "$tools/postgres/bin"; do
-        [ -x "$place/initdb" ] && [ -x "$place/postgres" ] || continue
-        found=$(release_of "$place/postgres" --version)
-        if [ "${found%%.*}" -ge 15 ] 2>/dev/null; then return 0; fi
+        if is_postgres "$place"; then return 0; fi
     done
     return 1
 }
@@ -144,8 +160,9 @@ go_install() {
     say "go install $2"
     work_directory
     mkdir -p "$work/built"
-    # The checksum database vouches for the sources.
-    GOBIN="$work/built" GOFLAGS=-modcacherw GOTOOLCHAIN=auto "$1" install -trimpath "$2" >&2 || return 1
+    # The checksum database vouches for the sources, whatever this machine's Go is told otherwise.
+    GOBIN="$work/built" GOFLAGS=-modcacherw GOTOOLCHAIN=auto GOSUMDB=sum.golang.org GONOSUMDB=none GOPRIVATE=none GOINSECURE=none \
+        "$1" install -trimpath "$2" >&2 || return 1
     for built in "$work/built"/*; do place "$built"; done
     rm -rf "$work/built"
 }
@@ -205,6 +222,7 @@ install_postgres_package() {
     installed=0
     apt_install postgresql || installed=$?
     as_root rm -f "$no_cluster"
+    no_cluster=''
     return "$installed"
 }
 
@@ -226,7 +244,8 @@ has_nats_server || lacking "nats-server 2.14 or newer" \
     "Put the program of https://github.com/nats-io/nats-server/releases/tag/v$nats_server_release on your PATH or into $tools/bin."
 
 has nats || get_nats_cli || true
-has nats || say "the nats client is missing: the tests and the tour want it. Put the program of https://github.com/nats-io/natscli/releases/tag/v$nats_cli_release on your PATH or into $tools/bin."
+has nats || lacking "the nats client" \
+    "Put the program of https://github.com/nats-io/natscli/releases/tag/v$nats_cli_release on your PATH or into $tools/bin."
 
 if ! has_psql && has_apt; then apt_install postgresql-client || true; fi
 has_psql || say "psql is missing: the tests and the tour want it. Install the client package of your system (Debian: apt-get install postgresql-client)."

@@ -18,6 +18,7 @@ begin
             ('logline_reader', 'login'),
             ('logline_actor', 'login'),
             ('logline_verifier', 'login'),
+            ('logline_signer', 'login'),
             ('logline_admin', 'login noinherit')
         ) as roles (name, options)
     loop
@@ -47,14 +48,19 @@ begin
 
     if not exists (select from pg_catalog.pg_namespace where nspname = 'ledger') then
         execute format('revoke all on database %I from public', current_database());
-        execute format(
-            'grant connect on database %I to logline_client, logline_projector, logline_reader, logline_actor, '
-            'logline_verifier, logline_admin', current_database());
         revoke all on schema public from public;
         -- The schemas are made last: their presence says that all before them is done.
         create schema app authorization logline_owner;
         create schema ledger authorization logline_owner;
     end if;
+
+    for wanted in
+        select rolname as name from pg_catalog.pg_roles
+        where rolname in ('logline_client', 'logline_projector', 'logline_reader', 'logline_actor', 'logline_verifier', 'logline_signer', 'logline_admin')
+            and not has_database_privilege(oid, current_database(), 'connect')
+    loop
+        execute format('grant connect on database %I to %I', current_database(), wanted.name);
+    end loop;
 end $$;
 
 -- Migrations of one database wait for each other on this table; an advisory lock could be taken by any login.

@@ -1,6 +1,6 @@
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     process::Stdio,
 };
 
@@ -65,6 +65,19 @@ fn measure(target: &str) -> anyhow::Result<Vec<Value>> {
         .spawn()
         .context("cannot start the bench")?;
     let output = child.stdout.take().context("the bench has no output")?;
+    let results = read(output);
+    if results.is_err() {
+        // What it says nobody reads any more, and it would run on beside the next.
+        let _ = child.kill();
+    }
+    let status = child.wait().context("cannot wait for the bench")?;
+    let results = results?;
+    ensure!(status.success(), "the bench failed");
+    ensure!(!results.is_empty(), "the bench printed no result");
+    Ok(results)
+}
+
+fn read(output: impl Read) -> anyhow::Result<Vec<Value>> {
     let mut results = Vec::new();
     for line in BufReader::new(output).lines() {
         let line = line.context("cannot read the output of the bench")?;
@@ -73,9 +86,6 @@ fn measure(target: &str) -> anyhow::Result<Vec<Value>> {
             None => eprintln!("{line}"),
         }
     }
-    let status = child.wait().context("cannot wait for the bench")?;
-    ensure!(status.success(), "the bench failed");
-    ensure!(!results.is_empty(), "the bench printed no result");
     Ok(results)
 }
 

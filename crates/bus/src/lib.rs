@@ -13,6 +13,7 @@ mod connection;
 mod error;
 mod stream;
 
+mod checkpoint;
 mod message;
 mod publish;
 mod quarantine;
@@ -32,6 +33,7 @@ pub mod header;
 pub mod metric;
 pub mod trace;
 
+pub use checkpoint::{CheckpointError, NewestCheckpoint};
 pub use connection::{Bus, Config, Connection, Secret};
 pub use consumer::{ConsumerSpec, Deliveries, Delivery};
 pub use error::{AppendError, Error};
@@ -45,6 +47,6 @@ pub use receipt::{NotAReceipt, Receipt};
 pub use service::PublishService;
 pub use stream::{Difference, Holder, StreamState};
 pub use subject::{Filter, Subject, Token};
-pub use tail::{Start, Tail};
+pub use tail::{News, Start, Tail};
 pub use timeline::TimelineEntry;
 pub use timer::{Schedule, Timer, TimerDeliveries, TimerDelivery};

@@ -60,7 +60,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// The server appends what it says about the message to the headers that the publisher wrote: the last one counts.
-    fn of(message: Message) -> Option<Self> {
+    pub(crate) fn of(message: Message) -> Option<Self> {
         let headers = message.headers?;
         let said = |name| headers.get_last(name).map(async_nats::HeaderValue::as_str);
         let time = chrono::DateTime::parse_from_rfc3339(said(NATS_TIME_STAMP)?).ok()?;

@@ -18,7 +18,7 @@ use crate::{Bus, Error};
 pub(crate) const INGEST: &str = "INGEST";
 pub(crate) const TIMELINE: &str = "TIMELINE";
 pub(crate) const TIMERS: &str = "TIMERS";
-const CHECKPOINTS: &str = "CHECKPOINTS";
+pub(crate) const CHECKPOINTS: &str = "CHECKPOINTS";
 const QUARANTINE: &str = "QUARANTINE";
 const DEADLETTER: &str = "DEADLETTER";
 
@@ -177,6 +177,19 @@ impl Bus {
     ///
     /// Where the server cannot be asked, or refuses to make a stream.
     pub async fn migrate(&self) -> Result<Vec<Difference>, Error> {
+        self.examine(true).await
+    }
+
+    /// Says where the streams differ from what is wanted, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn differences(&self) -> Result<Vec<Difference>, Error> {
+        self.examine(false).await
+    }
+
+    async fn examine(&self, make: bool) -> Result<Vec<Difference>, Error> {
         let mut differences = Vec::new();
         for config in wanted(self.inner.replicas, self.inner.ingest_bytes_max) {
             let name = config.name.clone();
@@ -192,6 +205,12 @@ impl Bus {
                     let found = info.get("config").unwrap_or(&Value::Null);
                     differences.extend(compare(Holder::Stream(name), &config, found));
                 }
+                None if !make => differences.push(Difference {
+                    holder: Holder::Stream(name),
+                    setting: "existence".to_owned(),
+                    wanted: "true".to_owned(),
+                    found: "false".to_owned(),
+                }),
                 None => {
                     tracing::info!(stream = name, "making a stream");
                     let _: Value = self.ask(format!("STREAM.CREATE.{name}"), &config).await?;

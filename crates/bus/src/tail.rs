@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use async_nats::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
 use futures_util::FutureExt;
-use logline_span::Sealed;
+use logline_span::{Sealed, TenantId};
 use serde_json::Value;
 
 use crate::{
-    Bus, Error, Filter,
+    Bus, Error, Filter, Subject,
     consumer::{EXPIRES, HEARTBEAT, pause},
     metric,
     pull::{Pull, PullSpec, Pulled},
@@ -40,6 +41,8 @@ pub enum Start {
 pub struct Tail {
     bus: Bus,
     filters: Vec<String>,
+    /// Whether the spans themselves are left out.
+    headers_only: bool,
     /// The last number handed out, or begun after.
     cursor: u64,
     consumer: Option<Consumer>,
@@ -62,6 +65,26 @@ impl Bus {
     /// [`Error::BeyondEnd`] where the timeline has not reached the number that it is to begin after; otherwise where the
     /// server cannot be asked, or refuses the filters.
     pub async fn tail(&self, filters: Vec<Filter>, start: Start) -> Result<Tail, Error> {
+        let filters = filters.iter().map(Filter::to_string).collect();
+        self.follow(filters, start, false).await
+    }
+
+    /// Follows which tenants have something new on the timeline, from now on.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn news(&self) -> Result<News, Error> {
+        let tail = self.follow(Vec::new(), Start::Latest, true).await?;
+        Ok(News(tail))
+    }
+
+    async fn follow(
+        &self,
+        filters: Vec<String>,
+        start: Start,
+        headers_only: bool,
+    ) -> Result<Tail, Error> {
         let last = self.timeline_last().await?;
         let cursor = match start {
             Start::Latest => last,
@@ -70,13 +93,33 @@ impl Bus {
         };
         let mut tail = Tail {
             bus: self.clone(),
-            filters: filters.iter().map(Filter::to_string).collect(),
+            filters,
+            headers_only,
             cursor,
             consumer: None,
             failures: 0,
         };
         tail.consumer = Some(tail.open().await?);
         Ok(tail)
+    }
+}
+
+/// Which tenants have something new on the timeline; of the spans nothing is read.
+pub struct News(Tail);
+
+impl News {
+    /// Waits for the tenant of the next span. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the client is closed.
+    pub async fn next(&mut self) -> Result<TenantId, Error> {
+        loop {
+            let message = self.0.message().await?;
+            if let Ok(Subject::Timeline { tenant, .. }) = message.subject.parse() {
+                return Ok(tenant);
+            }
+        }
     }
 }
 
@@ -87,6 +130,19 @@ impl Tail {
     ///
     /// Where the client is closed.
     pub async fn next(&mut self) -> Result<(u64, Sealed), Error> {
+        loop {
+            let message = self.message().await?;
+            match Sealed::from_json(&message.payload) {
+                Ok(sealed) => return Ok((self.cursor, sealed)),
+                Err(refusal) => {
+                    metrics::counter!(metric::UNREADABLE, "consumer" => NAME).increment(1);
+                    tracing::error!(offset = self.cursor, %refusal, "not a sealed span on the timeline");
+                }
+            }
+        }
+    }
+
+    async fn message(&mut self) -> Result<Message, Error> {
         loop {
             let consumer = match &mut self.consumer {
                 Some(consumer) => consumer,
@@ -111,16 +167,9 @@ impl Tail {
             }
             consumer.delivered = info.consumer_seq;
             self.failures = 0;
-            if info.stream_seq <= self.cursor {
-                continue;
-            }
-            self.cursor = info.stream_seq;
-            match Sealed::from_json(&message.payload) {
-                Ok(sealed) => return Ok((info.stream_seq, sealed)),
-                Err(refusal) => {
-                    metrics::counter!(metric::UNREADABLE, "consumer" => NAME).increment(1);
-                    tracing::error!(offset = info.stream_seq, %refusal, "not a sealed span on the timeline");
-                }
+            if info.stream_seq > self.cursor {
+                self.cursor = info.stream_seq;
+                return Ok(message);
             }
         }
     }
@@ -154,6 +203,7 @@ impl Tail {
             },
             ack_policy: AckPolicy::None,
             filter_subjects: self.filters.clone(),
+            headers_only: self.headers_only,
             inactive_threshold: FORGOTTEN_AFTER,
             memory_storage: true,
             num_replicas: 1,

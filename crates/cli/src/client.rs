@@ -18,6 +18,7 @@ pub(crate) struct Client {
     agent: Agent,
     base: String,
     token: Option<String>,
+    timeout: Duration,
 }
 
 impl Client {
@@ -38,7 +39,14 @@ impl Client {
 
     /// The API at `base`, with a bearer token.
     pub(crate) fn to(base: &str, token: Option<String>) -> Self {
-        let agent = Agent::config_builder()
+        let config = Agent::config_builder();
+        // A proxy of the environment has no business with this machine's own stack, least of all with its token.
+        let config = if is_loopback(base) {
+            config.proxy(None)
+        } else {
+            config
+        };
+        let agent = config
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(5)))
             .build();
@@ -46,12 +54,18 @@ impl Client {
             agent: agent.into(),
             base: base.trim_end_matches('/').to_owned(),
             token,
+            timeout: TIMEOUT,
         }
+    }
+
+    /// Waits no longer than this for an answer.
+    pub(crate) fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// `GET path`, answered with status and JSON.
     pub(crate) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<(u16, Value)> {
-        let response = self.request(path, query, Some(TIMEOUT), None)?;
+        let response = self.request(path, query, Some(self.timeout), None)?;
         self.json(response)
     }
 
@@ -67,7 +81,7 @@ impl Client {
             .agent
             .post(format!("{}{path}", self.base))
             .config()
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(self.timeout))
             .build();
         request = request
             .query_pairs(query.iter().map(|(name, value)| (*name, value.as_str())))
@@ -85,7 +99,8 @@ impl Client {
         Ok((response.status().as_u16(), text))
     }
 
-    /// Calls `each` with every server-sent event (`event`, `id`, `data`) until it says stop or the stream ends.
+    /// Calls `each` with every server-sent event (`event`, `id`, `data`) until it says stop or the stream ends; a
+    /// heartbeat is an event without a name.
     pub(crate) fn events(
         &self,
         path: &str,
@@ -109,6 +124,7 @@ impl Client {
                 Some(("event", value)) => value.clone_into(&mut event),
                 Some(("id", value)) => value.clone_into(&mut id),
                 Some(("data", value)) => data.push_str(value),
+                Some(("", _)) if !each("", &id, "")? => return Ok(()),
                 Some(_) => {}
                 None if line.is_empty() && !event.is_empty() => {
                     if !each(&event, &id, &data)? {
@@ -167,6 +183,20 @@ impl Client {
     }
 }
 
+fn is_loopback(base: &str) -> bool {
+    let host = base
+        .parse::<ureq::http::Uri>()
+        .ok()
+        .and_then(|uri| uri.host().map(str::to_owned));
+    host.is_some_and(|host| {
+        let host = host.trim_matches(['[', ']']);
+        host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    })
+}
+
 /// A problem document (RFC 9457) as one line.
 pub(crate) fn problem_text(status: u16, problem: &Value) -> String {
     let text = |name: &str| {
@@ -182,4 +212,27 @@ pub(crate) fn problem_text(status: u16, problem: &Value) -> String {
         format!(" at {pointer}")
     };
     format!("{} ({status}){at}: {}", text("code"), text("detail"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for own in [
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+            "http://localhost",
+        ] {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in [
+            "https://logline.example",
+            "http://10.0.0.1:8080",
+            "nonsense",
+        ] {
+            assert!(!is_loopback(other), "{other}");
+        }
+    }
 }

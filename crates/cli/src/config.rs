@@ -2,12 +2,18 @@
 
 mod layers;
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail};
 use logline_bus::Secret;
 use logline_span::Limits;
 use serde::{Deserialize, Deserializer};
+
+use layers::Given;
 
 use crate::{args::Global, stack};
 
@@ -21,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) ledger: Ledger,
     pub(crate) keys: Keys,
     pub(crate) projector: Projector,
+    pub(crate) signer: Signer,
     pub(crate) actors: Actors,
     pub(crate) sandbox: Sandbox,
     pub(crate) api: Api,
@@ -74,10 +81,12 @@ pub(crate) struct Ledger {
     pub(crate) reader_url: Hidden,
     pub(crate) actor_url: Hidden,
     pub(crate) verifier_url: Hidden,
+    pub(crate) signer_url: Hidden,
     pub(crate) projector_password: Hidden,
     pub(crate) reader_password: Hidden,
     pub(crate) actor_password: Hidden,
     pub(crate) verifier_password: Hidden,
+    pub(crate) signer_password: Hidden,
     pub(crate) identity_key_hex: Hidden,
     pub(crate) connections_max: u32,
 }
@@ -95,6 +104,14 @@ pub(crate) struct Projector {
     pub(crate) batch_max: usize,
     pub(crate) ingest_keep_s: u64,
     pub(crate) take_over_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signer {
+    pub(crate) key_hex: Hidden,
+    pub(crate) key_file: String,
+    pub(crate) gather_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -117,6 +134,17 @@ pub(crate) struct Sandbox {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Api {
     pub(crate) listen: SocketAddr,
+    pub(crate) span_bytes_max: usize,
+    pub(crate) batch_bytes_max: usize,
+    pub(crate) batch_entries_max: usize,
+    pub(crate) request_timeout_ms: u64,
+    pub(crate) sealed_wait_ms: u64,
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) slow_reader_ms: u64,
+    pub(crate) streams_max: usize,
+    pub(crate) connections_max: usize,
+    pub(crate) write_stall_ms: u64,
+    pub(crate) drain_ms: u64,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) tokens: Vec<Token>,
 }
@@ -171,12 +199,12 @@ pub(crate) const STACK_FILE: &str = "config.toml";
 /// # Errors
 /// As [`load`]; where there is no stack either, the environment must name the servers.
 pub(crate) fn load_for_stack(global: &Global) -> Result<Settings> {
-    let mut global = global.clone();
-    if global.config.is_none() {
-        let file = stack::directory(global.dir.as_deref())?.join(STACK_FILE);
-        global.config = file.is_file().then_some(file);
+    if global.config.is_some() {
+        return load(global);
     }
-    load(&global)
+    let file = stack::directory(global.dir.as_deref())?.join(STACK_FILE);
+    let file = file.is_file().then_some(file);
+    load_from(file.as_deref().map(|file| (file, Given::Stack)))
 }
 
 /// Reads every layer.
@@ -184,10 +212,15 @@ pub(crate) fn load_for_stack(global: &Global) -> Result<Settings> {
 /// # Errors
 /// All faults at once, one a line.
 pub(crate) fn load(global: &Global) -> Result<Settings> {
+    let file = global.config.as_deref();
+    load_from(file.map(|file| (file, Given::Configuration)))
+}
+
+fn load_from(file: Option<(&Path, Given)>) -> Result<Settings> {
     let environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let settings = layers::merge(global.config.as_deref(), &environment).and_then(|table| {
+    let settings = layers::merge(file, &environment).and_then(|table| {
         let mut settings: Settings = table
             .try_into()
             .map_err(|error: toml::de::Error| vec![error.message().to_owned()])?;
@@ -226,6 +259,7 @@ impl Settings {
             ("reader_url", &ledger.reader_url),
             ("actor_url", &ledger.actor_url),
             ("verifier_url", &ledger.verifier_url),
+            ("signer_url", &ledger.signer_url),
             ("identity_key_hex", &ledger.identity_key_hex),
         ];
         let keys = keys.map(|(key, value)| {
@@ -241,6 +275,11 @@ impl Settings {
             ("user".to_owned(), self.bus.user.clone().into()),
             ("password".to_owned(), self.bus.password.expose().into()),
             ("development".to_owned(), self.bus.development.into()),
+            ("replicas".to_owned(), integer(self.bus.replicas as u64)),
+            (
+                "ingest_bytes_max".to_owned(),
+                self.bus.ingest_bytes_max.into(),
+            ),
         ]
         .into_iter()
         .collect();
@@ -248,7 +287,26 @@ impl Settings {
         let keys: toml::Table = [("signing_key_hex".to_owned(), signing.into())]
             .into_iter()
             .collect();
-        let sections = [("bus", bus), ("keys", keys), ("ledger", ledger)];
+        let log_key = self.signer.key_hex.expose().to_owned();
+        let signer: toml::Table = [("key_hex".to_owned(), log_key.into())]
+            .into_iter()
+            .collect();
+        let span: toml::Table = [
+            (
+                "canonical_bytes_max".to_owned(),
+                integer(self.span.canonical_bytes_max as u64),
+            ),
+            ("depth_max".to_owned(), integer(self.span.depth_max as u64)),
+        ]
+        .into_iter()
+        .collect();
+        let sections = [
+            ("bus", bus),
+            ("keys", keys),
+            ("ledger", ledger),
+            ("signer", signer),
+            ("span", span),
+        ];
         let table: toml::Table = sections
             .into_iter()
             .map(|(name, section)| (name.to_owned(), section.into()))
@@ -306,6 +364,7 @@ impl Settings {
                 2,
                 Limits::DEPTH_CEILING as u64,
             ),
+            ("signer.gather_ms", self.signer.gather_ms, 1, 900),
             ("actors.slow_ms", self.actors.slow_ms, 1, 3_600_000),
             ("actors.timeout_ms", self.actors.timeout_ms, 1, 3_600_000),
             (
@@ -323,6 +382,7 @@ impl Settings {
             ),
         ]
         .into_iter()
+        .chain(self.api.bounds())
     }
 
     fn faults(&self) -> Vec<String> {
@@ -341,6 +401,7 @@ impl Settings {
         let hex = [
             ("ledger.identity_key_hex", &self.ledger.identity_key_hex),
             ("keys.signing_key_hex", &self.keys.signing_key_hex),
+            ("signer.key_hex", &self.signer.key_hex),
         ];
         for (key, value) in hex {
             if !value.is_empty()
@@ -351,6 +412,55 @@ impl Settings {
         }
         faults
     }
+}
+
+impl Api {
+    /// As [`Settings::bounds`].
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 11] {
+        [
+            (
+                "api.span_bytes_max",
+                self.span_bytes_max as u64,
+                1_024,
+                1_048_576,
+            ),
+            (
+                "api.batch_bytes_max",
+                self.batch_bytes_max as u64,
+                1_024,
+                268_435_456,
+            ),
+            (
+                "api.batch_entries_max",
+                self.batch_entries_max as u64,
+                1,
+                100_000,
+            ),
+            (
+                "api.request_timeout_ms",
+                self.request_timeout_ms,
+                100,
+                600_000,
+            ),
+            ("api.sealed_wait_ms", self.sealed_wait_ms, 1, 60_000),
+            ("api.heartbeat_ms", self.heartbeat_ms, 100, 600_000),
+            ("api.slow_reader_ms", self.slow_reader_ms, 100, 600_000),
+            ("api.streams_max", self.streams_max as u64, 1, 100_000),
+            (
+                "api.connections_max",
+                self.connections_max as u64,
+                1,
+                1_000_000,
+            ),
+            ("api.write_stall_ms", self.write_stall_ms, 100, 600_000),
+            ("api.drain_ms", self.drain_ms, 0, 60_000),
+        ]
+    }
+}
+
+/// Every number of ours has bounds far below the largest integer of TOML.
+fn integer(number: u64) -> toml::Value {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use crate::args::Output;
 
 /// Prints the whole chain of an error on standard error.
 pub(crate) fn report(error: &anyhow::Error) {
-    let _ = writeln!(std::io::stderr(), "logline: {error:#}");
+    // It may quote what a server or another process said.
+    let text = format!("logline: {error:#}");
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    let _ = aside(&lines.join("\n"));
 }
 
 /// The form in which to answer: as asked, else a table on a terminal and JSON elsewhere.
@@ -26,6 +29,12 @@ pub(crate) fn line(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()?;
+    Ok(())
+}
+
+/// Writes one line to standard error.
+pub(crate) fn aside(text: &str) -> Result<()> {
+    writeln!(std::io::stderr(), "{text}")?;
     Ok(())
 }
 
@@ -106,7 +115,7 @@ pub(crate) fn fields(span: &Value) -> String {
                 )
             }
             Value::String(value) => printable(value),
-            other => other.to_string(),
+            other => printable(&other.to_string()),
         };
         text.push_str(&format!(
             "{name:<width$}  {}\n",
@@ -127,5 +136,15 @@ mod tests {
         let shown = span_row(&long);
         assert!(shown.contains('…') && !shown.contains('\u{1b}'));
         assert_eq!(shown.chars().count(), heading().chars().count() - 1);
+    }
+
+    #[test]
+    fn no_field_moves_the_cursor_however_deep() {
+        let span = json!({"content": {"x": "\u{9b}2J"}, "code": "a\u{1b}[2J\nb", "who": "\u{7f}"});
+        let shown = fields(&span);
+        assert!(
+            shown.chars().all(|it| it == '\n' || !it.is_control()),
+            "{shown:?}"
+        );
     }
 }

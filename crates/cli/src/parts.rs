@@ -10,6 +10,7 @@ use logline_bus::Bus;
 use logline_ledger::{IdentityKey, Reader, Writer};
 use logline_projector::Projector;
 use logline_sandbox::Sandbox;
+use logline_signer::Signer;
 use logline_span::SigningKey;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ const ACK_PENDING_MAX: usize = 10_000;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Tenants whose chain's end is kept in memory, some 200 bytes each.
 const TENANTS_CACHED_MAX: usize = 10_000;
+/// Logs that the signer keeps at hand.
+const LOGS_MAX: usize = 10_000;
 /// Messages that one actor may hold.
 const IN_FLIGHT_MAX: usize = 1024;
 /// A request that was delivered so often ends its worker each time; one that merely waited through restarts stays far below.
@@ -44,6 +47,8 @@ const CRASH_WINDOW: Duration = Duration::from_secs(60);
 pub(crate) enum Role {
     /// Seals spans: the one writer of the ledger.
     Projector,
+    /// Signs the heads of the log.
+    Signer,
     /// Makes requests of scheduled functions.
     Observer,
     /// Executes requests.
@@ -122,12 +127,23 @@ pub(crate) fn identity_key(settings: &Settings) -> Result<IdentityKey> {
 
 /// The process's signing key, from a file or the settings.
 pub(crate) fn signing_key(settings: &Settings) -> Result<SigningKey> {
-    let file = &settings.keys.signing_key_file;
+    let keys = &settings.keys;
+    key(
+        &keys.signing_key_file,
+        &keys.signing_key_hex,
+        "keys.signing_key_hex",
+    )
+}
+
+/// The key that signs the heads of the log.
+fn log_key(settings: &Settings) -> Result<SigningKey> {
+    let signer = &settings.signer;
+    key(&signer.key_file, &signer.key_hex, "signer.key_hex")
+}
+
+fn key(file: &str, seed: &Hidden, name: &str) -> Result<SigningKey> {
     if file.is_empty() {
-        return Ok(SigningKey::from_seed(&key_bytes(
-            &settings.keys.signing_key_hex,
-            "keys.signing_key_hex",
-        )?));
+        return Ok(SigningKey::from_seed(&key_bytes(seed, name)?));
     }
     let pem =
         std::fs::read_to_string(file).with_context(|| format!("cannot read the key `{file}`"))?;
@@ -167,12 +183,15 @@ impl Parts {
         if roles.contains(&Role::Projector) {
             parts.start_projector(settings, &mut checks).await?;
         }
+        if roles.contains(&Role::Signer) {
+            parts.start_signer(settings, &mut checks).await?;
+        }
         let actors: Vec<_> = roles
             .iter()
             .filter_map(|role| match role {
                 Role::Observer => Some(logline_actors::Role::Observer),
                 Role::Worker => Some(logline_actors::Role::Worker),
-                Role::Projector | Role::Api => None,
+                Role::Projector | Role::Signer | Role::Api => None,
             })
             .collect();
         if !actors.is_empty() {
@@ -249,6 +268,36 @@ impl Parts {
         Ok(())
     }
 
+    async fn start_signer(&mut self, settings: &Settings, checks: &mut Vec<Check>) -> Result<()> {
+        let signer = Signer::new(
+            logline_signer::Config {
+                gather: Duration::from_millis(settings.signer.gather_ms),
+                logs_max: LOGS_MAX,
+            },
+            connect(&bus_config(settings, "signer"), &self.shutdown).await?,
+            logline_ledger::Signer::connect(&ledger_config(
+                settings,
+                &settings.ledger.signer_url,
+                "signer",
+            ))?,
+            log_key(settings)?,
+        );
+        let health = signer.health();
+        checks.push(Check::new("signer", move || match &*health.borrow() {
+            logline_signer::Health::Active => Ok(()),
+            logline_signer::Health::Degraded { reason } => Err(reason.clone()),
+            logline_signer::Health::Refusing { tenants } => Err(format!(
+                "the logs of {tenants} tenants do not go on from what was signed: see their incidents"
+            )),
+        }));
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            signer.run(shutdown).await;
+            ("signer", Ok(()))
+        });
+        Ok(())
+    }
+
     async fn start_actors(
         &mut self,
         settings: &Settings,
@@ -318,16 +367,22 @@ impl Parts {
             limits: settings.limits(),
             checks,
         };
+        let api = &settings.api;
         let config = logline_api::Config {
-            listen: settings.api.listen,
-            tokens: settings
-                .api
-                .tokens
-                .iter()
-                .map(token)
-                .collect::<Result<_>>()?,
-            cors_origins: settings.api.cors_origins.clone(),
-            ..logline_api::Config::STANDARD
+            listen: api.listen,
+            tokens: api.tokens.iter().map(token).collect::<Result<_>>()?,
+            cors_origins: api.cors_origins.clone(),
+            span_bytes_max: api.span_bytes_max,
+            batch_bytes_max: api.batch_bytes_max,
+            batch_entries_max: api.batch_entries_max,
+            request_timeout_ms: api.request_timeout_ms,
+            sealed_wait_ms: api.sealed_wait_ms,
+            heartbeat_ms: api.heartbeat_ms,
+            slow_reader_ms: api.slow_reader_ms,
+            streams_max: api.streams_max,
+            connections_max: api.connections_max,
+            write_stall_ms: api.write_stall_ms,
+            drain_ms: api.drain_ms,
         };
         let service = resources
             .bus

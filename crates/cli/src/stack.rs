@@ -89,17 +89,36 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 
 /// Writes a file of mode 600, whole or not at all.
 pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
-    let fresh = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
+    written_beside(path, text)
+        .and_then(|fresh| fs::rename(fresh, path))
+        .with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Writes a JSON file of mode 600 where there is none, whole or not at all; says whether it did.
+pub(crate) fn write_first<T: Serialize>(path: &Path, value: &T) -> Result<bool> {
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    let place = || -> std::io::Result<bool> {
+        let fresh = written_beside(path, &text)?;
+        let linked = fs::hard_link(&fresh, path);
+        fs::remove_file(&fresh)?;
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
     };
-    write().with_context(|| format!("cannot write `{}`", path.display()))
+    place().with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn written_beside(path: &Path, text: &str) -> std::io::Result<PathBuf> {
+    let fresh = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(fresh)
 }

@@ -20,6 +20,8 @@ mod query;
 mod reader;
 mod report;
 mod row;
+mod signer;
+mod tile;
 mod verifier;
 mod writer;
 
@@ -34,6 +36,7 @@ pub use migrate::{MigrateError, Migrated, Provision, Role, RolePassword, migrate
 pub use query::{AsOf, Cursor, InvalidCursor, Page, Query};
 pub use reader::{Reader, ReaderSession};
 pub use report::{Failure, Part, Report, Scope};
+pub use signer::Signer;
 pub use verifier::Verifier;
 pub use writer::{
     Batch, Existing, KeyHolder, Latest, Named, Outcome, OutcomeKind, Row, ShardState, Version,

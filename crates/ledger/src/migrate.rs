@@ -17,17 +17,20 @@ pub enum Role {
     Actor,
     /// Recomputes the chains.
     Verifier,
+    /// Signs the heads of the log.
+    Signer,
     /// Migrates.
     Admin,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Projector,
         Self::Reader,
         Self::Actor,
         Self::Verifier,
+        Self::Signer,
         Self::Admin,
     ];
 
@@ -39,6 +42,7 @@ impl Role {
             Self::Reader => "logline_reader",
             Self::Actor => "logline_actor",
             Self::Verifier => "logline_verifier",
+            Self::Signer => "logline_signer",
             Self::Admin => "logline_admin",
         }
     }

@@ -343,23 +343,20 @@ impl Cluster {
         let Ok(text) = fs::read_to_string(&note) else {
             return Ok(());
         };
-        let Some(pid) = text
-            .lines()
-            .next()
-            .and_then(|line| line.trim().parse::<i32>().ok())
-        else {
-            return Ok(());
-        };
-        let alive = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
-            != Err(nix::errno::Errno::ESRCH);
-        // What may not be looked at belongs to another user, and no server of this directory does.
-        let elsewhere = fs::read_link(format!("/proc/{pid}/cwd"))
-            .map_or(cfg!(target_os = "linux"), |cwd| cwd != self.data);
-        if alive && !elsewhere {
-            return Err(Error::DirectoryInUse {
-                dir: self.data.clone(),
-                holder: port::describe_process(pid),
-            });
+        // A power cut leaves an empty note, over which PostgreSQL would not start.
+        let pid = text.lines().next().map(str::trim).map(str::parse::<i32>);
+        if let Some(Ok(pid)) = pid {
+            let alive = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
+                != Err(nix::errno::Errno::ESRCH);
+            // What may not be looked at belongs to another user, and no server of this directory does.
+            let elsewhere = fs::read_link(format!("/proc/{pid}/cwd"))
+                .map_or(cfg!(target_os = "linux"), |cwd| cwd != self.data);
+            if alive && !elsewhere {
+                return Err(Error::DirectoryInUse {
+                    dir: self.data.clone(),
+                    holder: port::describe_process(pid),
+                });
+            }
         }
         fs::remove_file(&note).attempt(|| format!("cannot remove {}", note.display()))
     }

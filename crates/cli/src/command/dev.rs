@@ -7,6 +7,7 @@ mod servers;
 use std::{future::Future, path::Path};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum as _;
 use logline_bus::Bus;
 use logline_span::{Principal, Reader, TenantId};
 use tokio_util::sync::CancellationToken;
@@ -80,12 +81,7 @@ async fn stay_up(
     let started = async {
         migrate::ledger(&settings).await?;
         bind_login(&settings, &secrets).await?;
-        Parts::start(
-            &settings,
-            &[Role::Projector, Role::Observer, Role::Worker, Role::Api],
-            shutdown.clone(),
-        )
-        .await
+        Parts::start(&settings, Role::value_variants(), shutdown.clone()).await
     };
     let parts = tokio::select! {
         parts = started => parts.map_err(|error| name_flag(error, command))?,
@@ -98,7 +94,12 @@ async fn stay_up(
         if command.example {
             let after = timeline_end(&settings).await?;
             let client = addresses.clone();
-            tokio::task::spawn_blocking(move || example::show(&client, after))
+            // Programs read one line on standard output, and that is the addresses.
+            let say = match output::form(global.output) {
+                Output::Json | Output::Ndjson if global.output.is_some() => output::aside,
+                Output::Json | Output::Ndjson | Output::Table => output::line,
+            };
+            tokio::task::spawn_blocking(move || example::show(&client, after, say))
                 .await
                 .context("the example crashed")??;
         }
@@ -161,10 +162,14 @@ fn configure(
     ledger.reader_url = url(logline_ledger::Role::Reader, &secrets.reader);
     ledger.actor_url = url(logline_ledger::Role::Actor, &secrets.actor);
     ledger.verifier_url = url(logline_ledger::Role::Verifier, &secrets.verifier);
+    ledger.signer_url = url(logline_ledger::Role::Signer, &secrets.signer);
     ledger.projector_password = Hidden::new(&secrets.projector);
     ledger.reader_password = Hidden::new(&secrets.reader);
     ledger.actor_password = Hidden::new(&secrets.actor);
     ledger.verifier_password = Hidden::new(&secrets.verifier);
+    ledger.signer_password = Hidden::new(&secrets.signer);
+    settings.signer.key_hex = Hidden::new(&secrets.log_key_hex);
+    settings.signer.key_file.clear();
     settings.keys.signing_key_hex = Hidden::new(&secrets.signing_key_hex);
     settings.keys.signing_key_file.clear();
     settings.api.listen = ([127, 0, 0, 1], command.port).into();

@@ -58,7 +58,7 @@ pub(crate) fn run(global: &Global, command: &Doctor) -> Result<Exit> {
         .context("no stack here: --principal is missing")?;
     let visit = Visit {
         settings,
-        client: Client::new(global)?,
+        client: Client::new(global)?.within(CHECK_MAX),
         tenant: tenant.parse()?,
         principal: principal.parse()?,
     };
@@ -141,6 +141,8 @@ struct Sealed {
     id: String,
     position: Position,
     received_at: Timestamp,
+    /// When this machine's clock says that it was sent and that it was sealed.
+    between: [Timestamp; 2],
 }
 
 impl Visit {
@@ -183,13 +185,11 @@ impl Visit {
 
     /// Each part's own word for how it fares.
     async fn check_readiness(&self, findings: &mut Findings) -> Result<()> {
-        let Ok((_, readiness)) = self.client.get("/readyz", &[]) else {
-            return Ok(());
-        };
+        let asked = async { Ok(self.client.get("/readyz", &[])?.1) };
+        let readiness = findings.check("ready: the parts say so", asked).await?;
         for check in readiness
-            .get("checks")
-            .and_then(Value::as_array)
-            .into_iter()
+            .iter()
+            .filter_map(|readiness| readiness.get("checks")?.as_array())
             .flatten()
         {
             let text = |name: &str| {
@@ -212,20 +212,17 @@ impl Visit {
 
     async fn check_streams(&self, findings: &mut Findings, bus: &Bus) -> Result<()> {
         let checked = async {
-            let differences = bus.migrate().await?;
+            let differences = bus.differences().await?;
             let sentences: Vec<String> = differences.iter().map(ToString::to_string).collect();
             ensure!(
                 sentences.is_empty(),
-                "{}; change them by hand or start afresh",
+                "{}; `logline migrate` makes what is missing, the rest is changed by hand",
                 sentences.join("; ")
             );
             Ok(())
         };
         findings
-            .check(
-                "bus: streams and consumers are as this release wants them",
-                checked,
-            )
+            .check("bus: streams are as this release wants them", checked)
             .await?;
         let lag = async {
             let state = bus.ingest_state().await?;
@@ -283,7 +280,7 @@ impl Visit {
                 .await?;
             findings
                 .check("clock: this machine and the bus agree", async {
-                    drift(sealed.received_at)
+                    drift(sealed)
                 })
                 .await?;
             findings
@@ -312,12 +309,14 @@ impl Visit {
     }
 
     fn publish_by_http(&self) -> Result<Sealed> {
+        let sent = now()?;
         let (status, text) = self.client.post(
             "/api/spans",
             &[],
             "application/json",
             probe().to_string().as_bytes(),
         )?;
+        let between = [sent, now()?];
         let answer: Value = serde_json::from_str(&text)?;
         ensure!(status == 200, "{}", problem_text(status, &answer));
         let id = answer
@@ -339,6 +338,7 @@ impl Visit {
             id,
             position,
             received_at: received_at.parse()?,
+            between,
         })
     }
 
@@ -414,17 +414,24 @@ fn probe() -> Value {
     json!({"entity_type": "probe", "who": "doctor", "did": "probed", "this": "stack"})
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock itself is what is checked"
-)]
-fn drift(received_at: Timestamp) -> Result<()> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let drift = i64::try_from(now.as_micros())?.saturating_sub(received_at.as_micros());
+/// What the bus noted lies between what this machine's clock said before and after, or the clocks differ.
+fn drift(sealed: &Sealed) -> Result<()> {
+    let [sent, answered] = sealed.between.map(|time| time.as_micros());
+    let received = sealed.received_at.as_micros();
+    let drift = (sent - received).max(received - answered);
     ensure!(
-        drift.abs() <= DRIFT_MAX_US,
+        drift <= DRIFT_MAX_US,
         "they differ by {} ms; synchronise them (NTP)",
         drift / 1000
     );
     Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock itself is what is checked"
+)]
+fn now() -> Result<Timestamp> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(Timestamp::from_micros(i64::try_from(now.as_micros())?))
 }

@@ -1,10 +1,13 @@
 //! `logline publish`: spans from flags, a file or standard input, through the API.
 
-use std::io::Read;
+use std::{collections::BTreeMap, io::Read};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use serde_json::{Map, Value};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     Exit,
@@ -46,6 +49,10 @@ pub(crate) struct Publish {
     wait: Wait,
 }
 
+/// What one request takes by default: entries, and a little less than its bytes.
+const ENTRIES_MAX: usize = 1000;
+const BYTES_MAX: usize = 7 << 20;
+
 /// Levels of promise (BUS-5).
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Wait {
@@ -61,8 +68,36 @@ pub(crate) fn run(global: &Global, command: &Publish) -> Result<Exit> {
         Wait::Received => "received",
         Wait::Sealed => "sealed",
     };
+    let client = Client::new(global)?;
+    let mut exit = Exit::Done;
+    for chunk in chunks(&body) {
+        if let Exit::No = publish(global, &client, chunk, wait)? {
+            exit = Exit::No;
+        }
+    }
+    Ok(exit)
+}
+
+/// Whole lines, as many at a time as one request takes.
+fn chunks(body: &str) -> Vec<&str> {
+    let mut chunks = Vec::new();
+    let (mut start, mut end, mut entries) = (0, 0, 0);
+    for line in body.split_inclusive('\n') {
+        if entries == ENTRIES_MAX || (entries > 0 && end - start + line.len() > BYTES_MAX) {
+            chunks.push((start, end));
+            (start, entries) = (end, 0);
+        }
+        end += line.len();
+        entries += 1;
+    }
+    chunks.push((start, end));
+    let text = |(start, end)| body.get(start..end);
+    chunks.into_iter().filter_map(text).collect()
+}
+
+fn publish(global: &Global, client: &Client, body: &str, wait: &str) -> Result<Exit> {
     let query = [("wait", wait.to_owned())];
-    let (status, text) = Client::new(global)?.post(
+    let (status, text) = client.post(
         "/api/spans",
         &query,
         "application/x-ndjson",
@@ -88,7 +123,7 @@ pub(crate) fn run(global: &Global, command: &Publish) -> Result<Exit> {
 
 fn body(command: &Publish) -> Result<String> {
     let Some(file) = &command.file else {
-        return Ok(Value::Object(span(command)?).to_string());
+        return Ok(serde_json::to_string(&span(command)?)?);
     };
     if file == "-" {
         let mut text = String::new();
@@ -100,8 +135,9 @@ fn body(command: &Publish) -> Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read `{file}`"))
 }
 
-fn span(command: &Publish) -> Result<Map<String, Value>> {
-    let mut span = Map::new();
+/// The values stay as they were written: what the server must refuse is not made acceptable here.
+fn span(command: &Publish) -> Result<BTreeMap<&str, Box<RawValue>>> {
+    let mut span = BTreeMap::new();
     let named = [
         ("entity_type", &command.entity_type),
         ("who", &command.who),
@@ -110,15 +146,15 @@ fn span(command: &Publish) -> Result<Map<String, Value>> {
     ];
     for (field, value) in named {
         if let Some(value) = value {
-            span.insert(field.to_owned(), Value::String(value.clone()));
+            span.insert(field, to_raw_value(value)?);
         }
     }
     for pair in &command.set {
         let (field, value) = pair
             .split_once('=')
             .with_context(|| format!("--set `{pair}` wants FIELD=VALUE"))?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        span.insert(field.to_owned(), value);
+        let raw = serde_json::from_str(value).or_else(|_| to_raw_value(value))?;
+        span.insert(field, raw);
     }
     for pair in &command.set_file {
         let (field, file) = pair
@@ -126,7 +162,7 @@ fn span(command: &Publish) -> Result<Map<String, Value>> {
             .with_context(|| format!("--set-file `{pair}` wants FIELD=FILE"))?;
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read `{file}`"))?;
-        span.insert(field.to_owned(), Value::String(text));
+        span.insert(field, to_raw_value(&text)?);
     }
     Ok(span)
 }
@@ -167,5 +203,43 @@ fn sentence(answer: &Value) -> String {
             text("pointer"),
             text("detail")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_file_goes_in_chunks_of_whole_lines() {
+        let body = "{}\n".repeat(2 * ENTRIES_MAX + 1);
+        let chunks = chunks(&body);
+        let lines: Vec<usize> = chunks.iter().map(|chunk| chunk.lines().count()).collect();
+        assert_eq!(lines, [ENTRIES_MAX, ENTRIES_MAX, 1]);
+        assert_eq!(chunks.concat(), body);
+        let long = format!("{0}\n{0}\n", "x".repeat(BYTES_MAX - 10));
+        assert_eq!(super::chunks(&long).len(), 2);
+        assert_eq!(super::chunks("{}"), ["{}"]);
+    }
+
+    #[test]
+    fn a_value_is_sent_as_it_was_written() {
+        let command = Publish {
+            file: None,
+            entity_type: Some("activity".to_owned()),
+            who: Some("a\"b".to_owned()),
+            this: Some("door".to_owned()),
+            did: None,
+            set: vec![
+                r#"metadata={"a":1,"a":18446744073709551616}"#.to_owned(),
+                "status=not json".to_owned(),
+            ],
+            set_file: Vec::new(),
+            wait: Wait::Sealed,
+        };
+        assert_eq!(
+            body(&command).unwrap(),
+            r#"{"entity_type":"activity","metadata":{"a":1,"a":18446744073709551616},"status":"not json","this":"door","who":"a\"b"}"#
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! `logline serve`: roles against given servers.
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
     /// The roles of this process.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Role::Projector, Role::Observer, Role::Worker, Role::Api])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Role::value_variants().to_vec())]
     roles: Vec<Role>,
 }
 

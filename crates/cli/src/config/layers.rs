@@ -17,23 +17,41 @@ const USUAL_NAMES: [(&str, &str, &str); 4] = [
     ("SIGNING_KEY_HEX", "keys", "signing_key_hex"),
 ];
 
+/// What a file of settings is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// The operator's: the usual names of the environment stand above it.
+    Configuration,
+    /// Written by `logline dev`: a stack is not moved by addresses that other programs are told of.
+    Stack,
+}
+
 /// Merges the layers; every fault is a sentence, and all of them are reported together.
 pub(crate) fn merge(
-    file: Option<&Path>,
+    file: Option<(&Path, Given)>,
     environment: &[(String, String)],
 ) -> Result<Table, Vec<String>> {
     let mut table: Table = DEFAULTS
         .parse()
         .map_err(|error| vec![format!("the built-in configuration: {error}")])?;
     let mut faults = Vec::new();
-    if let Some(path) = file {
+    let usual = |table: &mut Table, faults: &mut Vec<String>| {
+        for (name, section, key) in USUAL_NAMES {
+            set_from(environment, name, section, key, table, faults);
+        }
+    };
+    if let Some((_, Given::Stack)) = file {
+        usual(&mut table, &mut faults);
+    }
+    if let Some((path, _)) = file {
         match read(path) {
             Ok(given) => overlay(&mut table, given, path, &mut faults),
             Err(fault) => faults.push(fault),
         }
     }
-    for (name, section, key) in USUAL_NAMES {
-        set_from(environment, name, section, key, &mut table, &mut faults);
+    match file {
+        Some((_, Given::Stack)) => {}
+        Some((_, Given::Configuration)) | None => usual(&mut table, &mut faults),
     }
     let keys: Vec<(String, String)> = table
         .iter()
@@ -54,8 +72,12 @@ pub(crate) fn merge(
 fn read(path: &Path) -> Result<Table, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-    text.parse()
-        .map_err(|error| format!("`{}`: {error}", path.display()))
+    text.parse().map_err(|error: toml::de::Error| {
+        // The error's own text quotes the line, which may hold a secret.
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.unwrap_or_default().lines().count().max(1);
+        format!("`{}`, line {line}: {}", path.display(), error.message())
+    })
 }
 
 fn overlay(table: &mut Table, given: Table, path: &Path, faults: &mut Vec<String>) {
@@ -142,7 +164,7 @@ mod tests {
         let file = directory.path().join("logline.toml");
         std::fs::write(&file, "[bus]\nurl = \"nats://file\"\nreplicas = 3\n").unwrap();
         let url = |environment: &[(String, String)]| {
-            let table = merge(Some(&file), environment).unwrap();
+            let table = merge(Some((&file, Given::Configuration)), environment).unwrap();
             (
                 table["bus"]["url"].as_str().unwrap().to_owned(),
                 table["bus"]["replicas"].as_integer().unwrap(),
@@ -161,6 +183,23 @@ mod tests {
             .0,
             "nats://ours"
         );
+        let stack = merge(
+            Some((&file, Given::Stack)),
+            &environment(&[("NATS_URL", "nats://usual")]),
+        );
+        assert_eq!(stack.unwrap()["bus"]["url"].as_str(), Some("nats://file"));
+    }
+
+    #[test]
+    fn a_line_that_does_not_parse_is_named_and_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("logline.toml");
+        std::fs::write(&file, "[bus]\nuser = \"a\"\npassword = \"hunter2\n").unwrap();
+        let faults = merge(Some((&file, Given::Configuration)), &[])
+            .unwrap_err()
+            .join("\n");
+        assert!(faults.contains("line 3"), "{faults}");
+        assert!(!faults.contains("hunter2"), "{faults}");
     }
 
     #[test]
@@ -169,7 +208,7 @@ mod tests {
         let file = directory.path().join("logline.toml");
         std::fs::write(&file, "[bus]\nurl = 4\nurll = \"x\"\n[buss]\na = 1\n").unwrap();
         let faults = merge(
-            Some(&file),
+            Some((&file, Given::Configuration)),
             &environment(&[("LOGLINE_BUS_REPLICAS", "many")]),
         )
         .unwrap_err();

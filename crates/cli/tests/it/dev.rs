@@ -227,17 +227,25 @@ fn nobody_speaks_for_the_system_on_the_bus() {
         "timeline.dev.public.me._.activity",
         "ingest.dev.edge:run_code.execution",
         "timer.set.dev.function.x",
+        "ledger.checkpoint.dev",
     ] {
-        Command::new(logline_testkit::nats_cli())
+        let said = Command::new(logline_testkit::nats_cli())
             .args([
                 "--server",
                 stack.address("nats"),
+                "--trace",
                 "pub",
                 address,
                 r#"{"who":"me","this":"x"}"#,
             ])
             .output()
             .unwrap();
+        let said = [said.stdout, said.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(
+            said.to_lowercase().contains("permissions violation"),
+            "{address}: {said}"
+        );
     }
     let receipt = nats_request(
         &stack,

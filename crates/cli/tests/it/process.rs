@@ -13,14 +13,16 @@ use nix::{
 };
 use serde_json::Value;
 
-/// The binary under test.
+/// The binary under test, with no more of the environment than it takes to run.
 pub(crate) fn logline() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_logline"));
-    command
-        .env_remove("LOGLINE_DIR")
-        .env_remove("LOGLINE_API")
-        .env_remove("LOGLINE_TOKEN")
-        .env_remove("LOGLINE_CONFIG");
+    // Addresses in the developer's environment are no business of the tests.
+    command.env_clear();
+    for kept in ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
     command
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::stack;
@@ -19,9 +19,13 @@ pub(super) struct Secrets {
     pub(super) reader: String,
     pub(super) actor: String,
     pub(super) verifier: String,
+    #[serde(default = "password")]
+    pub(super) signer: String,
     pub(super) client: String,
     pub(super) identity_key_hex: String,
     pub(super) signing_key_hex: String,
+    #[serde(default = "key_hex")]
+    pub(super) log_key_hex: String,
     pub(super) token: String,
 }
 
@@ -29,7 +33,7 @@ impl Secrets {
     /// The secrets of the stack in `directory`, made where there are none.
     pub(super) fn of(directory: &Path) -> Result<Self> {
         let file = directory.join(FILE);
-        if let Some(kept) = stack::read(&file)? {
+        if let Some(kept) = Self::kept(&file)? {
             return Ok(kept);
         }
         let made = Self {
@@ -43,14 +47,36 @@ impl Secrets {
             reader: password(),
             actor: password(),
             verifier: password(),
+            signer: password(),
             client: password(),
-            identity_key_hex: hex::encode(rand::random::<[u8; 32]>()),
-            signing_key_hex: hex::encode(rand::random::<[u8; 32]>()),
+            identity_key_hex: key_hex(),
+            signing_key_hex: key_hex(),
+            log_key_hex: key_hex(),
             token: format!("logline_{}", password()),
         };
-        stack::write(&file, &made)?;
-        Ok(made)
+        if stack::write_first(&file, &made)? {
+            return Ok(made);
+        }
+        // Another `logline dev` of this directory was first.
+        Self::kept(&file)?.with_context(|| format!("`{}` is gone", file.display()))
     }
+
+    fn kept(file: &Path) -> Result<Option<Self>> {
+        let Some(kept) = stack::read::<serde_json::Value>(file)? else {
+            return Ok(None);
+        };
+        let secrets: Self = serde_json::from_value(kept.clone())
+            .with_context(|| format!("`{}` cannot be read", file.display()))?;
+        // A stack of an earlier release lacks some, which stay what they are from now on.
+        if serde_json::to_value(&secrets)? != kept {
+            stack::write(file, &secrets)?;
+        }
+        Ok(Some(secrets))
+    }
+}
+
+fn key_hex() -> String {
+    hex::encode(rand::random::<[u8; 32]>())
 }
 
 /// 128 random bits, in digits that no URL has to escape.
