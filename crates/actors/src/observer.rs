@@ -2,6 +2,9 @@
 //!
 //! The bus wakes, the ledger decides (BUS-9): a timer that fires acts only while the function's latest version is the
 //! one that set it, is scheduled and is not deleted. Runs that were missed come as one late run.
+//!
+//! INVARIANT (last look): versions may be handled out of order, by several processes. Whoever writes a function's timer
+//! then looks whether the version that it wrote for is still the latest, and writes again where it is not.
 
 pub(crate) mod actor;
 
@@ -40,48 +43,59 @@ const LATE: Duration = Duration::from_secs(5);
 
 /// A function was sealed as scheduled.
 pub(crate) fn sealed(function: &Sealed, depth: u16) -> Vec<Action> {
-    // Only a later version can find a timer of an earlier one.
-    let disarm = (function.span.seq > Seq::default()).then_some(Action::Disarm);
+    let mut actions: Vec<_> = said(function, depth)
+        .into_iter()
+        .map(|written| Action::Publish(Box::new(written)))
+        .collect();
+    actions.extend(match timer(Some(function), depth) {
+        // Only a later version can find a timer of an earlier one.
+        Action::Disarm if function.span.seq == Seq::default() => None,
+        timer => Some(timer),
+    });
+    actions
+}
+
+/// What a version says of itself, whatever came after it.
+fn said(function: &Sealed, depth: u16) -> Vec<Written> {
     if function.span.is_deleted {
-        return disarm.into_iter().collect();
+        return Vec::new();
     }
     if depth >= DEPTH_MAX {
-        let incident = written::too_deep(Writer::Observer, function, DEPTH_MAX);
-        return [Action::Publish(Box::new(incident))]
-            .into_iter()
-            .chain(disarm)
-            .collect();
+        return vec![written::too_deep(Writer::Observer, function, DEPTH_MAX)];
     }
     let now = function.received_at;
-    let mut actions = vec![Action::Publish(Box::new(written::request(function, now)))];
-    match Schedule::of(function.span.metadata.as_ref()) {
-        None => actions.extend(disarm),
-        Some(schedule) => {
-            match schedule.and_then(|schedule| schedule.check(now).map(|()| schedule)) {
-                Ok(schedule) => match schedule.next(now, now) {
-                    Some(due) => actions.push(Action::Arm(Alarm {
-                        seq: function.span.seq,
-                        due,
-                        depth,
-                    })),
-                    None => actions.extend(disarm),
-                },
-                Err(malformed) => {
-                    let violation = written::violation(Blocked {
-                        writer: Writer::Observer,
-                        cause: function,
-                        function,
-                        rule: "schedule",
-                        code: "schedule_invalid",
-                        detail: malformed.to_string(),
-                    });
-                    actions.push(Action::Publish(Box::new(violation)));
-                    actions.extend(disarm);
-                }
-            }
-        }
+    let malformed = Schedule::of(function.span.metadata.as_ref())
+        .and_then(|schedule| schedule.and_then(|schedule| schedule.check(now)).err());
+    let violation = malformed.map(|malformed| {
+        written::violation(Blocked {
+            writer: Writer::Observer,
+            cause: function,
+            function,
+            rule: "schedule",
+            code: "schedule_invalid",
+            detail: malformed.to_string(),
+        })
+    });
+    [written::request(function, now)]
+        .into_iter()
+        .chain(violation)
+        .collect()
+}
+
+/// The timer that a function has from its latest version on, before it fired.
+pub(crate) fn timer(latest: Option<&Sealed>, depth: u16) -> Action {
+    let due = latest
+        .filter(|latest| is_open(latest) && depth < DEPTH_MAX)
+        .and_then(|function| {
+            let sealed = function.received_at;
+            let schedule = Schedule::of(function.span.metadata.as_ref())?.ok()?;
+            schedule.check(sealed).ok()?;
+            Some((function.span.seq, schedule.next(sealed, sealed)?))
+        });
+    match due {
+        Some((seq, due)) => Action::Arm(Alarm { seq, due, depth }),
+        None => Action::Disarm,
     }
-    actions
 }
 
 /// A function's timer fired; `latest` is the function's latest version.
@@ -89,35 +103,23 @@ pub(crate) fn due(alarm: Alarm, now: Timestamp, latest: Option<&Sealed>) -> Vec<
     let Some(function) = latest.filter(|latest| is_open(latest)) else {
         return Vec::new();
     };
+    let Alarm { seq, due, depth } = alarm;
+    if function.span.seq != seq {
+        // The newer schedule starts again, and the keys of what it asked for already keep that from happening twice.
+        return vec![timer(latest, depth)];
+    }
     let Some(Ok(schedule)) = Schedule::of(function.span.metadata.as_ref()) else {
         return Vec::new();
     };
-    let sealed = function.received_at;
-    let Alarm { seq, due, depth } = alarm;
-    let (request, next) = if function.span.seq == seq {
-        let from = if now > due.saturating_add(LATE) {
-            now
-        } else {
-            due
-        };
-        (
-            Some(written::request(function, due)),
-            schedule.next(sealed, from),
-        )
+    let from = if now > due.saturating_add(LATE) {
+        now
     } else {
-        // A redelivered older version put its timer over the newer one's: the newer schedule starts again, and the
-        // keys of what it asked for already keep that from happening twice.
-        (None, schedule.next(sealed, sealed))
+        due
     };
-    let publish = request.map(|request| Action::Publish(Box::new(request)));
-    let arm = next.map(|due| {
-        Action::Arm(Alarm {
-            seq: function.span.seq,
-            due,
-            depth,
-        })
-    });
-    publish.into_iter().chain(arm).collect()
+    let next = schedule.next(function.received_at, from);
+    let request = Action::Publish(Box::new(written::request(function, due)));
+    let arm = next.map(|due| Action::Arm(Alarm { seq, due, depth }));
+    [request].into_iter().chain(arm).collect()
 }
 
 /// A function's timer fired, and the ledger holds the function in a form that cannot be read: its schedule ends, visibly.

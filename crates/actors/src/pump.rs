@@ -104,20 +104,23 @@ impl<M: Message> Pump<M> {
 
     async fn release(&self, deliveries: Deliveries) {
         if self.spec.exclusive.is_some() {
+            // First what is held: the next process gets it before what comes behind it.
+            self.life.hand_back().await;
             // Where it fails, the next process waits until the silence is long enough.
             let _ = deliveries.release().await;
         }
     }
 }
 
-/// Takes fired timers for as long as the actor lives; a lost bus is waited for.
-pub(crate) async fn timers<M: Message>(
+/// Handles fired timers one after the other for as long as the actor lives, which hears where that ends; a lost bus is
+/// waited for. What is not handled yet stays with the bus: a mailbox would grow by every redelivery.
+pub(crate) async fn timers<M: Message, F: Future<Output = ()>>(
     bus: Bus,
     role: Role,
     (durable, kind): (&'static str, Token),
     backoff: Backoff,
-    tether: Tether<M>,
-    arrived: fn(Box<TimerDelivery>) -> M,
+    _tether: Tether<M>,
+    handle: impl Fn(TimerDelivery) -> F,
 ) {
     let mut failures = 0;
     loop {
@@ -126,7 +129,7 @@ pub(crate) async fn timers<M: Message>(
                 match timers.next().await {
                     Ok(timer) => {
                         failures = 0;
-                        tether.send(arrived(Box::new(timer)));
+                        handle(timer).await;
                     }
                     Err(error) => break error,
                 }

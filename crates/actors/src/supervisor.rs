@@ -20,7 +20,7 @@ use crate::worker::actor::Worker;
 use crate::written::{self, Writer};
 use crate::{Role, STOP_MAX, Shared, metric};
 
-/// Longest sentence about a crash that health and the incident repeat.
+/// Longest sentence about a crash that health repeats.
 const REASON_CHARS_MAX: usize = 500;
 
 pub(crate) struct Supervisor;

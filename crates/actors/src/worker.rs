@@ -19,8 +19,9 @@ use crate::written::{self, Blocked, Ran, Writer, Written};
 
 /// What is to be done about a request.
 #[derive(Debug)]
-pub(crate) enum Plan {
-    Run(Box<Run>),
+pub(crate) enum Plan<'a> {
+    /// A run, and the function that it is of.
+    Run(Box<Run>, &'a Sealed),
     /// There is an answer without running anything.
     Answer(Box<Written>),
 }
@@ -67,7 +68,7 @@ pub(crate) fn concerns(request: &Sealed) -> bool {
 }
 
 /// Decides a request; `function` is the version that held when the request was sealed.
-pub(crate) fn plan(request: &Sealed, function: Option<&Sealed>, limits: Limits) -> Plan {
+pub(crate) fn plan<'a>(request: &Sealed, function: Option<&'a Sealed>, limits: Limits) -> Plan<'a> {
     let answer = |written| Plan::Answer(Box::new(written));
     let function = match runnable(request, function) {
         Ok(function) => function,
@@ -87,7 +88,7 @@ pub(crate) fn plan(request: &Sealed, function: Option<&Sealed>, limits: Limits) 
         }));
     }
     match run(request, function, limits) {
-        Ok(run) => Plan::Run(Box::new(run)),
+        Ok(run) => Plan::Run(Box::new(run), function),
         Err(unrunnable) => answer(unrun(request, Some(function), unrunnable)),
     }
 }

@@ -244,7 +244,8 @@ pub(crate) fn unreadable(tenant: &TenantId, function: SpanId, seq: Seq, due: Tim
     let belonging = Belonging {
         tenant: tenant.clone(),
         owner: writer.principal(),
-        visibility: Visibility::Tenant,
+        // It names a function that may be private.
+        visibility: Visibility::Private,
     };
     let key = format!("{}:{function}:{seq}:{due}:unreadable", writer.name());
     let mut written = bare(writer, "incident", belonging, due, key);

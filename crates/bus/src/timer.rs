@@ -24,7 +24,7 @@ use crate::{
     stream::TIMERS,
 };
 
-/// How long a firing waits for a reader. Timers are armed again from sealed spans, so an older one is not missed.
+/// How long a firing waits for a reader; with an older one what it repeats ends, until a newer version sets a timer.
 const FIRING_TTL: &str = "168h";
 
 /// After how long an unacknowledged firing is delivered again.

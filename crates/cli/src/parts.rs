@@ -24,7 +24,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// First and longest pause between attempts to reach what is away.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(5);
-/// Messages that a dead process held are delivered to its successor after this long.
+/// Messages that a dead projector held are delivered to its successor after this long.
 const ACK_WAIT: Duration = Duration::from_secs(5);
 /// Messages that the projector may hold: several of its largest batches.
 const ACK_PENDING_MAX: usize = 10_000;
@@ -328,7 +328,9 @@ impl Parts {
             memory_bytes_max: settings.sandbox.memory_bytes_max,
             limits: settings.limits(),
             in_flight_max: IN_FLIGHT_MAX,
-            ack_wait: ACK_WAIT,
+            // What a dead worker held is due again before its place changes hands, half of `take_over` after its death at the
+            // earliest: so the next one begins with it, and each function's requests stay in order.
+            ack_wait: Duration::from_millis(settings.projector.take_over_ms) * 3 / 8,
             take_over: Duration::from_millis(settings.projector.take_over_ms),
             deliveries_max: DELIVERIES_MAX,
             backoff: Backoff {

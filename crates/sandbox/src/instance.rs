@@ -375,8 +375,9 @@ impl State {
             self.log_cut = true;
             return;
         }
-        self.log_bytes += line.len();
-        self.logs.push(bounded(line, left));
+        let line = bounded(line, left);
+        self.log_bytes += line.len().min(left);
+        self.logs.push(line);
     }
 
     fn conclude(mut self, ended: Result<i32>) -> (Result<Json, Failure>, Vec<String>) {
@@ -458,16 +459,13 @@ fn sentence(code: FailureCode, limits: &Limits) -> String {
 
 /// Text as a span can hold it: valid UTF-8 without U+0000, and not longer than `bytes_max` (and an ellipsis).
 fn bounded(text: &[u8], bytes_max: usize) -> String {
-    let whole = text.len() <= bytes_max;
-    let text = String::from_utf8_lossy(text.get(..bytes_max).unwrap_or(text));
-    let mut text = if text.contains('\0') {
-        text.replace('\0', "\u{fffd}")
-    } else {
-        text.into_owned()
-    };
-    if !whole {
-        text.truncate(text.trim_end_matches('\u{fffd}').len());
-        text.push('…');
+    let cut = text.get(..bytes_max).unwrap_or(text);
+    let mut kept = String::from_utf8_lossy(cut).replace('\0', "\u{fffd}");
+    let is_whole = text.len() <= bytes_max && kept.len() <= bytes_max;
+    kept.truncate(kept.floor_char_boundary(bytes_max));
+    if !is_whole {
+        kept.truncate(kept.trim_end_matches('\u{fffd}').len());
+        kept.push('…');
     }
-    text
+    kept
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
@@ -138,10 +139,18 @@ impl Shared {
                 }
                 Job::Run(_, answer) if answer.is_closed() => {}
                 Job::Run(run, answer) => {
-                    let answer = |outcome| drop(answer.send(outcome));
+                    let mut answer = Some(answer);
+                    let mut say = |outcome| drop(answer.take().map(|answer| answer.send(outcome)));
                     match engine {
-                        Ok(engine) => engine.run(&run, answer),
-                        Err(reason) => answer(Outcome::failed(FailureCode::Unavailable, reason)),
+                        Ok(engine) => {
+                            // A thread that dies takes its place in the pool with it.
+                            let ran = AssertUnwindSafe(|| engine.run(&run, &mut say));
+                            if catch_unwind(ran).is_err() {
+                                tracing::error!("a run of the sandbox panicked");
+                                say(Outcome::failed(FailureCode::Crashed, "the sandbox failed"));
+                            }
+                        }
+                        Err(reason) => say(Outcome::failed(FailureCode::Unavailable, reason)),
                     }
                 }
             }

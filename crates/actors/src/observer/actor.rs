@@ -1,11 +1,11 @@
-//! The observer's actor: one message after the other, so that a function's versions keep their order.
+//! The observer's actor: functions one after the other, and beside them the timers that fire.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use logline_bus::{ConsumerSpec, Delivery, Filter, Schedule, Timer, TimerDelivery, Token, trace};
 use logline_ledger::Disposition;
-use logline_span::{Refusal, SpanId, TenantId, Timestamp};
+use logline_span::{Refusal, Sealed, Seq, SpanId, TenantId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 use tokio_util::sync::DropGuard;
@@ -26,7 +26,6 @@ pub(crate) struct Observer;
 
 pub(crate) enum Msg {
     Function(Arc<Delivery>),
-    Due(Box<TimerDelivery>),
     PumpEnded,
 }
 
@@ -35,6 +34,14 @@ pub(crate) struct State {
     _reader: DropGuard,
     /// Timers and signs of life; they end with the actor.
     _tasks: JoinSet<()>,
+}
+
+/// Whose timer it is about, and where that is in its chain of causes.
+struct Place<'a> {
+    tenant: &'a TenantId,
+    function: SpanId,
+    depth: u16,
+    context: Context,
 }
 
 /// Why something could not be done now; it is delivered again later.
@@ -87,14 +94,17 @@ impl Actor for Observer {
         };
         let reader = charge.life.read(|stop| pump.run(stop));
         let mut tasks = JoinSet::new();
-        let timers = (TIMERS, token(KIND)?);
+        let fired = Arc::new(charge.clone());
         tasks.spawn(pump::timers(
             bus.clone(),
             Role::Observer,
-            timers,
+            (TIMERS, token(KIND)?),
             config.backoff,
             tether(),
-            Msg::Due,
+            move |timer| {
+                let fired = Arc::clone(&fired);
+                async move { fired.timer(&timer).await }
+            },
         ));
         tasks.spawn(charge.life.clone().keep(config.ack_wait / 3));
         Ok(State {
@@ -121,15 +131,6 @@ impl Actor for Observer {
                 trace::extract(&*delivery, &span);
                 state.charge.function(&delivery).instrument(span).await;
             }
-            Msg::Due(timer) => {
-                let span = tracing::info_span!(
-                    "process timer.due.{tenant}.{kind}.{id}",
-                    role = "observer",
-                    id = %timer.id,
-                );
-                trace::extract(&*timer, &span);
-                state.charge.timer(&timer).instrument(span).await;
-            }
             Msg::PumpEnded => return Err("the bus is no longer read".into()),
         }
         Ok(())
@@ -141,15 +142,13 @@ impl Charge {
         self.shared.step(Role::Observer, Step::Taken);
         let function = &delivery.sealed;
         let actions = super::sealed(function, delivery.depth);
-        let context = Context::of_cause(delivery.depth, delivery.traceparent.clone());
-        let done = self
-            .perform(
-                &function.span.tenant_id,
-                function.span.id,
-                actions,
-                &context,
-            )
-            .await;
+        let place = Place {
+            tenant: &function.span.tenant_id,
+            function: function.span.id,
+            depth: delivery.depth,
+            context: Context::of_cause(delivery.depth, delivery.traceparent.clone()),
+        };
+        let done = self.perform(&place, Some(function.span.seq), actions).await;
         if done.is_ok() {
             self.shared.step(Role::Observer, Step::Published);
         }
@@ -166,7 +165,13 @@ impl Charge {
     }
 
     async fn timer(&self, timer: &TimerDelivery) {
-        let told = match self.outcome(self.due(timer).await) {
+        let span = tracing::info_span!(
+            "process timer.due.{tenant}.{kind}.{id}",
+            role = "observer",
+            id = %timer.id,
+        );
+        trace::extract(timer, &span);
+        let told = match self.outcome(self.due(timer).instrument(span).await) {
             Ok(()) => timer.ack().await,
             Err(()) => {
                 timer
@@ -184,45 +189,83 @@ impl Charge {
             tracing::error!("a timer that the observer did not set is passed over");
             return Ok(());
         };
-        let context = Context::of_cause(alarm.depth, timer.traceparent.clone());
-        let actions = match self.shared.resources.ledger.latest(&timer.tenant, id).await {
-            Ok(latest) => super::due(alarm, now(), latest.as_ref()),
-            Err(error) => match error.disposition() {
-                Disposition::Retry => return Err(error.into()),
-                Disposition::Refuse => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, function = %id, "the function cannot be read");
-                    super::unreadable(alarm, &timer.tenant, id)
-                }
-            },
+        let place = Place {
+            tenant: &timer.tenant,
+            function: id,
+            depth: alarm.depth,
+            context: Context::of_cause(alarm.depth, timer.traceparent.clone()),
         };
-        self.perform(&timer.tenant, id, actions, &context).await
+        match self.latest(&place).await? {
+            Some(latest) => {
+                let seen = latest.as_ref().map(|latest| latest.span.seq);
+                let actions = super::due(alarm, now(), latest.as_ref());
+                self.perform(&place, seen, actions).await
+            }
+            None => {
+                let actions = super::unreadable(alarm, &timer.tenant, id);
+                self.perform(&place, None, actions).await
+            }
+        }
     }
 
-    /// In order: a request is on the bus before the timer moves on.
+    /// A function's latest version, if there is one; nothing where it cannot be read.
+    async fn latest(&self, place: &Place<'_>) -> Result<Option<Option<Sealed>>, Later> {
+        let ledger = &self.shared.resources.ledger;
+        match ledger.latest(place.tenant, place.function).await {
+            Ok(latest) => Ok(Some(latest)),
+            Err(error) => match error.disposition() {
+                Disposition::Retry => Err(error.into()),
+                Disposition::Refuse => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, function = %place.function, "the function cannot be read");
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// In order: a request is on the bus before the timer moves on. `seen` is the version that they were decided upon.
     async fn perform(
         &self,
-        tenant: &TenantId,
-        function: SpanId,
+        place: &Place<'_>,
+        mut seen: Option<Seq>,
         actions: Vec<Action>,
-        context: &Context,
     ) -> Result<(), Later> {
-        let outbox = &self.shared.outbox;
         for action in actions {
-            match action {
-                Action::Publish(written) => outbox.publish(&outbox.sign(*written), context).await?,
-                Action::Arm(alarm) => {
-                    outbox
-                        .bus()
-                        .set_timer(&timer(tenant, function, &alarm, context)?)
-                        .await?
-                }
-                Action::Disarm => {
-                    outbox
-                        .bus()
-                        .cancel_timer(tenant, &token(KIND)?, &token(&function.to_string())?)
-                        .await?
-                }
+            let writes_timer = match &action {
+                Action::Publish(_) => false,
+                Action::Arm(_) | Action::Disarm => true,
+            };
+            self.act(place, action).await?;
+            // INVARIANT (last look)
+            while writes_timer
+                && let Some(latest) = self.latest(place).await?
+                && let latest_seq = latest.as_ref().map(|latest| latest.span.seq)
+                && latest_seq != seen
+            {
+                seen = latest_seq;
+                self.act(place, super::timer(latest.as_ref(), place.depth))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(&self, place: &Place<'_>, action: Action) -> Result<(), Later> {
+        let outbox = &self.shared.outbox;
+        match action {
+            Action::Publish(written) => {
+                outbox
+                    .publish(&outbox.sign(*written), &place.context)
+                    .await?;
+            }
+            Action::Arm(alarm) => outbox.bus().set_timer(&timer(place, &alarm)?).await?,
+            Action::Disarm => {
+                let id = token(&place.function.to_string())?;
+                outbox
+                    .bus()
+                    .cancel_timer(place.tenant, &token(KIND)?, &id)
+                    .await?;
             }
         }
         Ok(())
@@ -247,19 +290,14 @@ fn functions() -> Result<Filter, Refusal> {
         .entity_type("function".parse()?))
 }
 
-fn timer(
-    tenant: &TenantId,
-    function: SpanId,
-    alarm: &Alarm,
-    context: &Context,
-) -> Result<Timer, Later> {
+fn timer(place: &Place<'_>, alarm: &Alarm) -> Result<Timer, Later> {
     Ok(Timer {
-        tenant: tenant.clone(),
+        tenant: place.tenant.clone(),
         kind: token(KIND)?,
-        id: token(&function.to_string())?,
+        id: token(&place.function.to_string())?,
         schedule: Schedule::At(alarm.due),
         body: serde_json::to_vec(alarm)?.into(),
-        traceparent: context.traceparent.clone(),
+        traceparent: place.context.traceparent.clone(),
     })
 }
 

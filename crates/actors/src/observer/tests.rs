@@ -167,7 +167,7 @@ fn a_timer_of_an_older_version_asks_for_nothing_and_gives_way_to_the_newer_sched
     );
     when_due(
         Some(newer(json!("@at 2020-01-01T00:00:00Z"))),
-        expect![[""]],
+        expect!["disarm"],
     );
 }
 
@@ -197,5 +197,5 @@ fn a_function_that_cannot_be_read_ends_its_schedule_with_an_incident() {
         depth: 2,
     };
     let actions = unreadable(alarm, &function.span.tenant_id, function.span.id);
-    expect![[r#"{"at":"2026-03-28T10:00:00.000001Z","did":"detected","entity_type":"incident","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:2026-03-28T10:00:00.000001Z:unreadable","metadata":{"code":"function_unreadable","detail":"the ledger holds the function in a form that cannot be read: its schedule has ended"},"owner_id":"edge:observer","related_to":["0198c0de-0000-7000-8000-00000000000f"],"tenant_id":"acme","this":"schedule","trace_id":"0198c0de00007000800000000000000f","visibility":"tenant","who":"edge:observer"}"#]].assert_eq(&told(&actions));
+    expect![[r#"{"at":"2026-03-28T10:00:00.000001Z","did":"detected","entity_type":"incident","idempotency_key":"edge:observer:0198c0de-0000-7000-8000-00000000000f:0:2026-03-28T10:00:00.000001Z:unreadable","metadata":{"code":"function_unreadable","detail":"the ledger holds the function in a form that cannot be read: its schedule has ended"},"owner_id":"edge:observer","related_to":["0198c0de-0000-7000-8000-00000000000f"],"tenant_id":"acme","this":"schedule","trace_id":"0198c0de00007000800000000000000f","visibility":"private","who":"edge:observer"}"#]].assert_eq(&told(&actions));
 }

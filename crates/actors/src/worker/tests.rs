@@ -12,14 +12,14 @@ const LIMITS: Limits = Limits::STANDARD;
 fn answer(request: &Sealed, function: Option<&Sealed>) -> Written {
     match plan(request, function, LIMITS) {
         Plan::Answer(written) => *written,
-        Plan::Run(run) => panic!("it would run: {run:?}"),
+        Plan::Run(run, _) => panic!("it would run: {run:?}"),
     }
 }
 
 fn running(request: &Sealed, function: &Sealed) -> Run {
     match plan(request, Some(function), LIMITS) {
         Plan::Answer(written) => panic!("it would not run: {}", shown(&written)),
-        Plan::Run(run) => *run,
+        Plan::Run(run, _) => *run,
     }
 }
 

@@ -232,3 +232,29 @@ async fn a_ledger_that_comes_back_loses_no_request_and_keeps_their_order() {
     }
     assert!(actors.health.is_ready(), "a lost ledger is no crash");
 }
+
+/// The crash lets the older version come again after the newer one was handled.
+#[tokio::test(flavor = "multi_thread")]
+async fn bus_9_an_older_version_that_comes_again_leaves_the_newer_ones_schedule_alone() {
+    for older in [
+        json!(null),
+        json!({ "schedule": "@at 2100-01-01T00:00:00Z" }),
+    ] {
+        let world = World::new().await;
+        let function = world.function(ECHO, json!({ "metadata": older })).await;
+        let newer = json!({ "id": function, "seq": 1, "metadata": { "schedule": "@every 1s" } });
+        world.function(ECHO, newer).await;
+        let first = AtomicUsize::new(0);
+        let crashing = failing(move |role, step| {
+            role == Role::Observer && step == Step::Published && first.fetch_add(1, SeqCst) == 0
+        });
+        let _actors = world.actors_with(config(), crashing).await;
+        let mut tail = world.tail(&["request"]).await;
+        let mut repeated = 0;
+        while repeated < 3 {
+            let request = tail.of(function).await.span;
+            let key = request.idempotency_key.unwrap();
+            repeated += usize::from(key.contains(&format!("{function}:1:")));
+        }
+    }
+}

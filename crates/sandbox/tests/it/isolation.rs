@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use logline_sandbox::{Config, FailureCode, Sandbox};
 
-use crate::{SANDBOX, eval, failed, outcome, run, value};
+use crate::{SANDBOX, eval, failed, main, outcome, run, value_in};
 
 #[tokio::test]
 async fn patched_prototypes_are_gone_in_the_next_run() {
@@ -15,11 +15,11 @@ async fn patched_prototypes_are_gone_in_the_next_run() {
         Math.random = Date.now = () => 4; Promise.prototype.then = () => {}; globalThis.left = 'behind';
         String.prototype.toWellFormed = () => 'evil'; Uint8Array = Error = undefined;
         export function main(ctx) { ctx.env = 1; ctx.crypto.blake3 = 1; return 1 }";
+    let sandbox = own(&std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("engine"));
     for _ in 0..8 {
-        let outcome = outcome(patch).await;
-        assert!(outcome.result.is_err() || outcome.result.is_ok());
+        sandbox.run(run(patch)).await;
         assert_eq!(
-            eval("[({}).evil, [1].map((x) => x), JSON.stringify({}), typeof left, Date.now() === 4, typeof Uint8Array, Math.random() === 4]").await,
+            value_in(&sandbox, &main("[({}).evil, [1].map((x) => x), JSON.stringify({}), typeof left, Date.now() === 4, typeof Uint8Array, Math.random() === 4]")).await,
             r#"[null,[1],"{}","undefined",false,"function",false]"#
         );
     }
@@ -41,9 +41,10 @@ async fn patches_do_not_reach_what_the_sandbox_itself_uses() {
 async fn memory_of_earlier_runs_is_not_seen() {
     let dirty = "function main() { const a = []; for (let i = 0; i < 30; i++) a.push(new Uint8Array(1e6).fill(171)); return a.length }";
     let look = "function main() { let seen = 0; for (let i = 0; i < 30; i++) for (const byte of new Uint8Array(1e5)) seen |= byte; return seen }";
+    let sandbox = own(&std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("engine"));
     for _ in 0..4 {
-        assert_eq!(value(dirty).await, "30");
-        assert_eq!(value(look).await, "0");
+        assert_eq!(value_in(&sandbox, dirty).await, "30");
+        assert_eq!(value_in(&sandbox, look).await, "0");
     }
 }
 
@@ -91,6 +92,7 @@ async fn more_runs_than_instances_all_end_and_keep_apart() {
     }
 }
 
+/// One instance, so that each run has the memory of the one before it.
 fn own(cache_dir: &std::path::Path) -> Sandbox {
     Sandbox::new(Config {
         cache_dir: cache_dir.to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use logline_sandbox::{FailureCode, Outcome};
 
-use crate::{SANDBOX, eval, failed, failure, outcome, run, value};
+use crate::{SANDBOX, failed, failure, outcome, run, value};
 
 const WALL: Duration = Duration::from_millis(100);
 
@@ -146,7 +146,8 @@ async fn output_has_an_exact_limit() {
             .0,
         FailureCode::OutputTooLarge
     );
-    assert_eq!(eval("'x'.repeat(128 * 1024 - 2).length").await, "131070");
+    let longest = value("function main() { return 'x'.repeat(128 * 1024 - 2) }").await;
+    assert_eq!(longest.len(), 128 * 1024);
 }
 
 #[tokio::test]
@@ -181,4 +182,13 @@ async fn logs_are_cut_at_their_limits_and_say_so() {
 async fn logs_of_a_stopped_run_are_kept() {
     let outcome = within(WALL, "function main({ log }) { log('before'); for (;;); }").await;
     assert_eq!(outcome.logs, ["before"]);
+}
+
+#[tokio::test]
+async fn what_grows_when_it_is_made_printable_is_cut_too() {
+    let logged = outcome("function main({ log }) { log('\\0'.repeat(16 * 1024)) }").await;
+    let bytes: usize = logged.logs.iter().map(String::len).sum();
+    assert!(bytes <= 16 * 1024 + 100, "{bytes}");
+    let (_, message) = failure("function main() { throw new Error('\\0'.repeat(4096)) }").await;
+    assert!(message.len() <= (2 << 10) + 3, "{}", message.len());
 }

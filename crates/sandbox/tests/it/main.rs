@@ -56,8 +56,11 @@ async fn outcome(code: &str) -> Outcome {
 
 /// What `main` returned.
 async fn value(code: &str) -> String {
-    let outcome = outcome(code).await;
-    match outcome.result {
+    value_in(&SANDBOX, code).await
+}
+
+async fn value_in(sandbox: &Sandbox, code: &str) -> String {
+    match sandbox.run(run(code)).await.result {
         Ok(json) => json.as_str().to_owned(),
         Err(failure) => panic!("{}: {}", failure.code, failure.message),
     }
@@ -65,10 +68,12 @@ async fn value(code: &str) -> String {
 
 /// What `main` returned, of an expression over `ctx`.
 async fn eval(expression: &str) -> String {
-    value(&format!(
-        "export async function main(ctx) {{ return ({expression}); }}"
-    ))
-    .await
+    value(&main(expression)).await
+}
+
+/// A function that returns an expression over `ctx`.
+fn main(expression: &str) -> String {
+    format!("export async function main(ctx) {{ return ({expression}); }}")
 }
 
 async fn failure(code: &str) -> (FailureCode, String) {

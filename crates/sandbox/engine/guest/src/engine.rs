@@ -15,7 +15,7 @@ use crate::{
     native::{self, Kind, emit},
 };
 
-/// The host keeps 4 times as much stack for the engine, which recurses natively.
+/// The host keeps 16 times as much stack for the engine, which recurses natively.
 const STACK_BYTES: usize = 256 << 10;
 /// Reference counting frees nearly everything at once; most runs end before cycles are worth looking for.
 const GC_THRESHOLD_BYTES: usize = 4 << 20;
