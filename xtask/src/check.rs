@@ -27,13 +27,13 @@ pub(crate) fn docs() -> anyhow::Result<()> {
 
 /// The kill test of the suite, for longer.
 pub(crate) fn faults(runs: u32, seed: Option<u64>) -> anyhow::Result<()> {
+    // The whole workspace, so that no dependency is built anew with features of its own.
     let mut command = cargo(&[
         "test",
-        "--package",
-        "logline-cli",
+        "--workspace",
         "--test",
         "it",
-        "faults",
+        "faults::",
         "--",
         "--nocapture",
     ]);
