@@ -16,6 +16,7 @@ begin
             -- COPY refuses a table under row-level security; the one writer may insert for every tenant anyway.
             ('logline_projector', 'login bypassrls'),
             ('logline_reader', 'login'),
+            ('logline_signer', 'login'),
             ('logline_actor', 'login'),
             ('logline_verifier', 'login'),
             ('logline_admin', 'login noinherit')
@@ -49,11 +50,16 @@ begin
         execute format('revoke all on database %I from public', current_database());
         execute format(
             'grant connect on database %I to logline_client, logline_projector, logline_reader, logline_actor, '
-            'logline_verifier, logline_admin', current_database());
+            'logline_verifier, logline_admin, logline_signer', current_database());
         revoke all on schema public from public;
         -- The schemas are made last: their presence says that all before them is done.
         create schema app authorization logline_owner;
         create schema ledger authorization logline_owner;
+    end if;
+
+    -- A database that is older than the role.
+    if not has_database_privilege('logline_signer', current_database(), 'connect') then
+        execute format('grant connect on database %I to logline_signer', current_database());
     end if;
 end $$;
 

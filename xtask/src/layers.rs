@@ -11,7 +11,7 @@ use crate::workspace::root;
 const OURS: &str = "logline-";
 
 /// Every crate with its layer and what it may import. What is not here is refused.
-const LAYERS: [(&str, u8, &[&str]); 14] = [
+const LAYERS: [(&str, u8, &[&str]); 15] = [
     ("span", 0, &[]),
     ("stack", 0, &[]),
     ("telemetry", 0, &[]),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8, &[&str]); 14] = [
     ("actors", 4, &["span", "bus", "ledger", "sandbox"]),
     ("api", 4, &["span", "proof", "bus", "ledger", "telemetry"]),
     ("projector", 4, &["span", "proof", "bus", "ledger"]),
+    ("signer", 4, &["span", "proof", "bus", "ledger"]),
     (
         "cli",
         5,
@@ -36,6 +37,7 @@ const LAYERS: [(&str, u8, &[&str]); 14] = [
             "actors",
             "api",
             "projector",
+            "signer",
         ],
     ),
     ("testkit", 6, &["span", "stack"]),

@@ -24,6 +24,8 @@ mod pull;
 mod stored;
 mod timeline;
 
+mod checkpoint;
+
 mod consumer;
 mod tail;
 mod timer;
@@ -32,9 +34,10 @@ pub mod header;
 pub mod metric;
 pub mod trace;
 
+pub use checkpoint::PublishedCheckpoint;
 pub use connection::{Bus, Config, Connection, Secret};
 pub use consumer::{ConsumerSpec, Deliveries, Delivery};
-pub use error::{AppendError, Error};
+pub use error::{AppendError, CheckpointError, Error};
 pub use intake::{Acker, Intake, IntakeConfig};
 pub use message::{
     Fingerprint, Incoming, IngestSeq, NotAReceiptToken, ReceiptToken, message_digest,
@@ -45,6 +48,6 @@ pub use receipt::{NotAReceipt, Receipt};
 pub use service::PublishService;
 pub use stream::{Difference, Holder, StreamState};
 pub use subject::{Filter, Subject, Token};
-pub use tail::{Start, Tail};
+pub use tail::{News, Start, Tail};
 pub use timeline::TimelineEntry;
 pub use timer::{Schedule, Timer, TimerDeliveries, TimerDelivery};

@@ -18,7 +18,7 @@ use crate::{Bus, Error};
 pub(crate) const INGEST: &str = "INGEST";
 pub(crate) const TIMELINE: &str = "TIMELINE";
 pub(crate) const TIMERS: &str = "TIMERS";
-const CHECKPOINTS: &str = "CHECKPOINTS";
+pub(crate) const CHECKPOINTS: &str = "CHECKPOINTS";
 const QUARANTINE: &str = "QUARANTINE";
 const DEADLETTER: &str = "DEADLETTER";
 

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
+use async_nats::{
+    Message,
+    jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull},
+};
 use futures_util::FutureExt;
-use logline_span::Sealed;
+use logline_span::{Refusal, Sealed, TenantId};
 use serde_json::Value;
 
 use crate::{
-    Bus, Error, Filter,
+    Bus, Error, Filter, Subject,
     consumer::{EXPIRES, HEARTBEAT, pause},
     metric,
     pull::{Pull, PullSpec, Pulled},
@@ -38,8 +41,19 @@ pub enum Start {
 ///
 /// A number means the same after the timeline was lost and made again (LED-12), so what was seen is left out then too.
 pub struct Tail {
+    follower: Follower,
+}
+
+/// Whose chains grow, as their spans are published: one word a span, without the span.
+pub struct News {
+    follower: Follower,
+}
+
+/// Messages of the timeline in order, each once.
+struct Follower {
     bus: Bus,
     filters: Vec<String>,
+    headers_only: bool,
     /// The last number handed out, or begun after.
     cursor: u64,
     consumer: Option<Consumer>,
@@ -68,15 +82,38 @@ impl Bus {
             Start::After(n) if n > last => return Err(Error::BeyondEnd { last }),
             Start::After(n) => n,
         };
-        let mut tail = Tail {
+        let filters = filters.iter().map(Filter::to_string).collect();
+        let follower = self.follow(filters, cursor, false).await?;
+        Ok(Tail { follower })
+    }
+
+    /// Learns of every span that is published on the timeline from now on.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn news(&self) -> Result<News, Error> {
+        let cursor = self.timeline_last().await?;
+        let follower = self.follow(Vec::new(), cursor, true).await?;
+        Ok(News { follower })
+    }
+
+    async fn follow(
+        &self,
+        filters: Vec<String>,
+        cursor: u64,
+        headers_only: bool,
+    ) -> Result<Follower, Error> {
+        let mut follower = Follower {
             bus: self.clone(),
-            filters: filters.iter().map(Filter::to_string).collect(),
+            filters,
+            headers_only,
             cursor,
             consumer: None,
             failures: 0,
         };
-        tail.consumer = Some(tail.open().await?);
-        Ok(tail)
+        follower.consumer = Some(follower.open().await?);
+        Ok(follower)
     }
 }
 
@@ -87,6 +124,41 @@ impl Tail {
     ///
     /// Where the client is closed.
     pub async fn next(&mut self) -> Result<(u64, Sealed), Error> {
+        loop {
+            let (offset, message) = self.follower.next().await?;
+            match Sealed::from_json(&message.payload) {
+                Ok(sealed) => return Ok((offset, sealed)),
+                Err(refusal) => unreadable(offset, &refusal),
+            }
+        }
+    }
+}
+
+impl News {
+    /// Waits until a span is published; gives its tenant. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the client is closed.
+    pub async fn next(&mut self) -> Result<TenantId, Error> {
+        loop {
+            let (offset, message) = self.follower.next().await?;
+            match message.subject.parse() {
+                Ok(Subject::Timeline { tenant, .. }) => return Ok(tenant),
+                Ok(_) => {}
+                Err(refusal) => unreadable(offset, &refusal),
+            }
+        }
+    }
+}
+
+fn unreadable(offset: u64, refusal: &Refusal) {
+    metrics::counter!(metric::UNREADABLE, "consumer" => NAME).increment(1);
+    tracing::error!(offset, %refusal, "not a sealed span on the timeline");
+}
+
+impl Follower {
+    async fn next(&mut self) -> Result<(u64, Message), Error> {
         loop {
             let consumer = match &mut self.consumer {
                 Some(consumer) => consumer,
@@ -115,13 +187,7 @@ impl Tail {
                 continue;
             }
             self.cursor = info.stream_seq;
-            match Sealed::from_json(&message.payload) {
-                Ok(sealed) => return Ok((info.stream_seq, sealed)),
-                Err(refusal) => {
-                    metrics::counter!(metric::UNREADABLE, "consumer" => NAME).increment(1);
-                    tracing::error!(offset = info.stream_seq, %refusal, "not a sealed span on the timeline");
-                }
-            }
+            return Ok((info.stream_seq, message));
         }
     }
 
@@ -154,6 +220,7 @@ impl Tail {
             },
             ack_policy: AckPolicy::None,
             filter_subjects: self.filters.clone(),
+            headers_only: self.headers_only,
             inactive_threshold: FORGOTTEN_AFTER,
             memory_storage: true,
             num_replicas: 1,

@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) ledger: Ledger,
     pub(crate) keys: Keys,
     pub(crate) projector: Projector,
+    pub(crate) signer: Signer,
     pub(crate) actors: Actors,
     pub(crate) sandbox: Sandbox,
     pub(crate) api: Api,
@@ -73,10 +74,12 @@ pub(crate) struct Ledger {
     pub(crate) projector_url: Hidden,
     pub(crate) reader_url: Hidden,
     pub(crate) actor_url: Hidden,
+    pub(crate) signer_url: Hidden,
     pub(crate) verifier_url: Hidden,
     pub(crate) projector_password: Hidden,
     pub(crate) reader_password: Hidden,
     pub(crate) actor_password: Hidden,
+    pub(crate) signer_password: Hidden,
     pub(crate) verifier_password: Hidden,
     pub(crate) identity_key_hex: Hidden,
     pub(crate) connections_max: u32,
@@ -95,6 +98,15 @@ pub(crate) struct Projector {
     pub(crate) batch_max: usize,
     pub(crate) ingest_keep_s: u64,
     pub(crate) take_over_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signer {
+    pub(crate) key_file: String,
+    pub(crate) bus_user: String,
+    pub(crate) bus_password: Hidden,
+    pub(crate) interval_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -225,6 +237,7 @@ impl Settings {
             ("projector_url", &ledger.projector_url),
             ("reader_url", &ledger.reader_url),
             ("actor_url", &ledger.actor_url),
+            ("signer_url", &ledger.signer_url),
             ("verifier_url", &ledger.verifier_url),
             ("identity_key_hex", &ledger.identity_key_hex),
         ];
@@ -248,7 +261,20 @@ impl Settings {
         let keys: toml::Table = [("signing_key_hex".to_owned(), signing.into())]
             .into_iter()
             .collect();
-        let sections = [("bus", bus), ("keys", keys), ("ledger", ledger)];
+        let password = self.signer.bus_password.expose().to_owned();
+        let signer: toml::Table = [
+            ("key_file".to_owned(), self.signer.key_file.clone().into()),
+            ("bus_user".to_owned(), self.signer.bus_user.clone().into()),
+            ("bus_password".to_owned(), password.into()),
+        ]
+        .into_iter()
+        .collect();
+        let sections = [
+            ("bus", bus),
+            ("keys", keys),
+            ("ledger", ledger),
+            ("signer", signer),
+        ];
         let table: toml::Table = sections
             .into_iter()
             .map(|(name, section)| (name.to_owned(), section.into()))
@@ -306,6 +332,8 @@ impl Settings {
                 2,
                 Limits::DEPTH_CEILING as u64,
             ),
+            // A head within a second of sealing (LED-8).
+            ("signer.interval_ms", self.signer.interval_ms, 10, 800),
             ("actors.slow_ms", self.actors.slow_ms, 1, 3_600_000),
             ("actors.timeout_ms", self.actors.timeout_ms, 1, 3_600_000),
             (

@@ -15,6 +15,8 @@ pub enum Role {
     Reader,
     /// The actors.
     Actor,
+    /// Signs the heads of the chains.
+    Signer,
     /// Recomputes the chains.
     Verifier,
     /// Migrates.
@@ -23,10 +25,11 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Projector,
         Self::Reader,
         Self::Actor,
+        Self::Signer,
         Self::Verifier,
         Self::Admin,
     ];
@@ -38,6 +41,7 @@ impl Role {
             Self::Projector => "logline_projector",
             Self::Reader => "logline_reader",
             Self::Actor => "logline_actor",
+            Self::Signer => "logline_signer",
             Self::Verifier => "logline_verifier",
             Self::Admin => "logline_admin",
         }

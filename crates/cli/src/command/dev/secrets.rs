@@ -1,13 +1,16 @@
 //! What only this stack knows: made once, kept in a file of mode 600.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use logline_span::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::stack;
 
 const FILE: &str = "secrets.json";
+/// File with the log's own key, which no part but the signer reads.
+const SIGNER_KEY_FILE: &str = "signer.key";
 
 /// Passwords, keys and the name of the log.
 #[derive(Serialize, Deserialize)]
@@ -18,6 +21,11 @@ pub(super) struct Secrets {
     pub(super) projector: String,
     pub(super) reader: String,
     pub(super) actor: String,
+    // Stacks that were made without a signer have no passwords for it.
+    #[serde(default)]
+    pub(super) signer: String,
+    #[serde(default)]
+    pub(super) signer_bus: String,
     pub(super) verifier: String,
     pub(super) client: String,
     pub(super) identity_key_hex: String,
@@ -29,7 +37,12 @@ impl Secrets {
     /// The secrets of the stack in `directory`, made where there are none.
     pub(super) fn of(directory: &Path) -> Result<Self> {
         let file = directory.join(FILE);
-        if let Some(kept) = stack::read(&file)? {
+        if let Some(mut kept) = stack::read::<Self>(&file)? {
+            if kept.signer.is_empty() {
+                kept.signer = password();
+                kept.signer_bus = password();
+                stack::write(&file, &kept)?;
+            }
             return Ok(kept);
         }
         let made = Self {
@@ -42,6 +55,8 @@ impl Secrets {
             projector: password(),
             reader: password(),
             actor: password(),
+            signer: password(),
+            signer_bus: password(),
             verifier: password(),
             client: password(),
             identity_key_hex: hex::encode(rand::random::<[u8; 32]>()),
@@ -51,6 +66,16 @@ impl Secrets {
         stack::write(&file, &made)?;
         Ok(made)
     }
+}
+
+/// The file with the log's key, made where there is none.
+pub(super) fn signer_key(directory: &Path) -> Result<PathBuf> {
+    let file = directory.join(SIGNER_KEY_FILE);
+    if !file.is_file() {
+        let key = SigningKey::from_seed(&rand::random());
+        stack::write_text(&file, &key.to_pem()?)?;
+    }
+    Ok(file)
 }
 
 /// 128 random bits, in digits that no URL has to escape.

@@ -1,0 +1,13 @@
+//! The signer against real servers.
+
+#[cfg(test)]
+mod world;
+
+#[cfg(test)]
+mod healing;
+#[cfg(test)]
+mod proving;
+#[cfg(test)]
+mod refusing;
+#[cfg(test)]
+mod signing;
