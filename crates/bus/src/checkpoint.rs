@@ -6,10 +6,7 @@ use async_nats::jetstream::{context::PublishErrorKind, message::PublishMessage};
 use logline_span::TenantId;
 
 use crate::{
-    Bus, CheckpointError, Error, Subject,
-    publish::failure,
-    stored::Stored,
-    stream::CHECKPOINTS,
+    Bus, CheckpointError, Error, Subject, publish::failure, stored::Stored, stream::CHECKPOINTS,
 };
 
 /// Heads fetched at once.

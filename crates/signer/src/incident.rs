@@ -22,7 +22,9 @@ pub(crate) fn incident(
     let (seconds, nanos) = occasion
         .get_timestamp()
         .map_or((0, 0), |time| time.to_unix());
-    let micros = i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000);
+    let micros = i64::try_from(seconds)
+        .unwrap_or(0)
+        .saturating_mul(1_000_000);
     let at = Timestamp::from_micros(micros.saturating_add(i64::from(nanos) / 1000));
     let body = json!({
         "id": id.to_string(),

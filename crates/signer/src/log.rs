@@ -5,7 +5,9 @@ use std::sync::Arc;
 use logline_bus::{CheckpointError, PublishedCheckpoint};
 use logline_ledger::Error as LedgerError;
 use logline_proof::tree::Completed;
-use logline_proof::{Algorithm, Checkpoint, KeyName, Origin, SignedCheckpoint, TreeHead, VerifierKey};
+use logline_proof::{
+    Algorithm, Checkpoint, KeyName, Origin, SignedCheckpoint, TreeHead, VerifierKey,
+};
 use logline_span::TenantId;
 
 use crate::config::Resources;
@@ -103,13 +105,17 @@ impl Desk {
         };
         let known = ledger.keys(tenant).await?;
         let is_known = known.contains(&own.to_string());
-        log.keys.extend(known.iter().filter_map(|key| key.parse().ok()));
+        log.keys
+            .extend(known.iter().filter_map(|key| key.parse().ok()));
 
         let kept = ledger.newest(tenant).await?;
-        let kept = kept.map(|note| log.believe(&note, Place::Ledger)).transpose()?;
+        let kept = kept
+            .map(|note| log.believe(&note, Place::Ledger))
+            .transpose()?;
         let published = bus.checkpoint(tenant).await?;
         log.seq = published.as_ref().map_or(0, |published| published.seq);
-        let published = published.map(|PublishedCheckpoint { note, .. }| log.believe(&note, Place::Bus));
+        let published =
+            published.map(|PublishedCheckpoint { note, .. }| log.believe(&note, Place::Bus));
         let published = published.transpose()?;
 
         let mut missing = Vec::new();
@@ -126,10 +132,15 @@ impl Desk {
             return Ok(log);
         };
         let is_newest = |place: &Option<SignedCheckpoint>| {
-            place.as_ref().is_some_and(|signed| signed.checkpoint().head == newest.checkpoint().head)
+            place
+                .as_ref()
+                .is_some_and(|signed| signed.checkpoint().head == newest.checkpoint().head)
         };
         if !is_newest(&published) {
-            log.seq = match bus.publish_checkpoint(tenant, &newest.to_string(), log.seq).await {
+            log.seq = match bus
+                .publish_checkpoint(tenant, &newest.to_string(), log.seq)
+                .await
+            {
                 Ok(seq) => seq,
                 Err(CheckpointError::Stale) => return Err(Failed::Doubtful),
                 Err(CheckpointError::Bus(error)) => return Err(error.into()),
@@ -155,8 +166,9 @@ impl Desk {
         let Resources { bus, key, .. } = &self.resources;
         let checkpoint = Checkpoint::new(log.origin.clone(), tree.head());
         let signed = checkpoint.sign(key).map_err(|_| Refusal::Name)?;
-        let published = bus.publish_checkpoint(&log.tenant, &signed.to_string(), log.seq);
-        match published.await {
+        let note = signed.to_string();
+        let published = bus.publish_checkpoint(&log.tenant, &note, log.seq).await;
+        match published {
             Ok(seq) => log.follow(tree, seq, Unkept { signed, nodes }),
             Err(CheckpointError::Stale) => return self.adopt(log).await,
             Err(CheckpointError::Bus(error)) => return Err(error.into()),
@@ -198,7 +210,11 @@ impl Desk {
         let Some(Unkept { signed, nodes }) = &log.unkept else {
             return Ok(());
         };
-        let stands = self.resources.ledger.store(&log.tenant, signed, nodes).await?;
+        let stands = self
+            .resources
+            .ledger
+            .store(&log.tenant, signed, nodes)
+            .await?;
         if !stands {
             let size = signed.checkpoint().head.size;
             return Err(Refusal::Kept { size }.into());
@@ -214,7 +230,11 @@ impl Desk {
             let tree = std::mem::take(&mut log.tree);
             let step = self.read(log, tree, Some(head.size)).await?;
             log.tree = step.tree;
-            let stored = self.resources.ledger.nodes(&log.tenant, &step.nodes).await?;
+            let stored = self
+                .resources
+                .ledger
+                .nodes(&log.tenant, &step.nodes)
+                .await?;
             for (node, stored) in step.nodes.into_iter().zip(stored) {
                 let Completed { level, index, hash } = node;
                 match stored {
@@ -238,7 +258,11 @@ impl Desk {
             let from = tree.reads_from();
             let left = until.map_or(u64::MAX, |until| until.saturating_sub(from) + 1);
             let wanted = u32::try_from(left).unwrap_or(ROWS).min(ROWS);
-            let rows = self.resources.ledger.leaves(&log.tenant, from, wanted).await?;
+            let rows = self
+                .resources
+                .ledger
+                .leaves(&log.tenant, from, wanted)
+                .await?;
             let is_full = rows.len() as u64 == u64::from(wanted);
             let before = tree.size();
             nodes.extend(tree.extend(&rows)?);

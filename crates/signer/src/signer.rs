@@ -146,7 +146,10 @@ impl Signer {
                 Ok(answer) => return Some(answer),
                 Err(error) => {
                     failures += 1;
-                    tracing::warn!(error = &error as &dyn StdError, "the signer cannot begin yet");
+                    tracing::warn!(
+                        error = &error as &dyn StdError,
+                        "the signer cannot begin yet"
+                    );
                     self.monitor.degraded(error.to_string());
                     let waited = at(Some(Instant::now() + pause(failures)));
                     stop.run_until_cancelled(waited).await?;
@@ -271,12 +274,17 @@ fn unsettled(ends: &[Ends], published: &[PublishedCheckpoint]) -> Vec<TenantId> 
     };
     let published: BTreeMap<_, _> = published.iter().map(|it| (&it.tenant, size(it))).collect();
     let known: BTreeMap<_, _> = ends.iter().map(|it| (&it.tenant, it)).collect();
-    let lost = published.keys().filter(|tenant| !known.contains_key(*tenant));
+    let lost = published
+        .keys()
+        .filter(|tenant| !known.contains_key(*tenant));
     let is_settled = |it: &Ends| {
         let published = published.get(&it.tenant).copied().unwrap_or(0);
         it.sealed == it.signed && it.signed == published
     };
-    let behind = ends.iter().filter(|it| !is_settled(it)).map(|it| &it.tenant);
+    let behind = ends
+        .iter()
+        .filter(|it| !is_settled(it))
+        .map(|it| &it.tenant);
     behind.chain(lost.copied()).cloned().collect()
 }
 
@@ -309,7 +317,8 @@ mod tests {
             seq: 1,
             note: note.to_owned(),
         };
-        let note = "log/a\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n\u{2014} log/a AAAAAAA=\n";
+        let note =
+            "log/a\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n\u{2014} log/a AAAAAAA=\n";
         let all = [
             ends("settled", 1, 1),
             ends("new", 1, 0),

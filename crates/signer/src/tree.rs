@@ -34,7 +34,11 @@ impl Tree {
         let size = self.size();
         if let Some(last) = self.last {
             match rows.next() {
-                Some(row) if row.position != size => return Err(Refusal::Gap { position: row.position }),
+                Some(row) if row.position != size => {
+                    return Err(Refusal::Gap {
+                        position: row.position,
+                    });
+                }
                 Some(row) if NodeHash::of_span(&row.curr_hash) != last => {
                     return Err(Refusal::Row { position: size });
                 }
@@ -102,10 +106,19 @@ mod tests {
         let mut other = rows(5..=6);
         other[0].curr_hash = Hash::of(b"other");
         for (read, refusal) in [
-            (vec![], Refusal::Shorter { sealed: 4, signed: 5 }),
+            (
+                vec![],
+                Refusal::Shorter {
+                    sealed: 4,
+                    signed: 5,
+                },
+            ),
             (rows(6..=6), Refusal::Gap { position: 6 }),
             (other, Refusal::Row { position: 5 }),
-            ([rows(5..=6), rows(8..=8)].concat(), Refusal::Gap { position: 8 }),
+            (
+                [rows(5..=6), rows(8..=8)].concat(),
+                Refusal::Gap { position: 8 },
+            ),
         ] {
             assert_eq!(tree(5).extend(&read), Err(refusal));
         }

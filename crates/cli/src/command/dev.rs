@@ -82,12 +82,7 @@ async fn stay_up(
     let started = async {
         migrate::ledger(&settings).await?;
         bind_login(&settings, &secrets).await?;
-        Parts::start(
-            &settings,
-            &Role::ALL,
-            shutdown.clone(),
-        )
-        .await
+        Parts::start(&settings, &Role::ALL, shutdown.clone()).await
     };
     let parts = tokio::select! {
         parts = started => parts.map_err(|error| name_flag(error, command))?,

@@ -59,7 +59,14 @@ async fn a_bus_that_lost_its_heads_gets_the_newest_again() {
     let kept = world.signed("acme", 1).await;
     signer.stop().await;
     let purged = Command::new(logline_testkit::nats_cli())
-        .args(["--server", &world.nats.url(), "stream", "purge", "CHECKPOINTS", "--force"])
+        .args([
+            "--server",
+            &world.nats.url(),
+            "stream",
+            "purge",
+            "CHECKPOINTS",
+            "--force",
+        ])
         .output()
         .unwrap();
     assert!(purged.status.success());

@@ -65,7 +65,10 @@ async fn led_10_a_span_is_proved_to_who_may_read_it_and_to_nobody_else() {
             let Some(proof) = proof else { continue };
             proof.verify(curr_hash, &policy("acme")).unwrap();
             let link = proof.verify_link(&policy("acme")).unwrap();
-            assert_eq!((link.position.get(), link.curr_hash), (*position, *curr_hash));
+            assert_eq!(
+                (link.position.get(), link.curr_hash),
+                (*position, *curr_hash)
+            );
             let file = proof.to_string();
             assert!(file.len() <= BYTES_MAX, "{} bytes", file.len());
             assert_eq!(file.parse(), Ok(proof));
@@ -79,7 +82,10 @@ async fn a_span_that_no_head_covers_is_not_proved_yet() {
     let _projector = world.projector();
     let (id, ..) = sealed(&world, "tenant").await;
     let session = world.as_person("acme", "bob");
-    assert_eq!(session.proof(id, None).await.unwrap(), Some(Provable::NotYet));
+    assert_eq!(
+        session.proof(id, None).await.unwrap(),
+        Some(Provable::NotYet)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +106,10 @@ async fn heads_and_keys_are_for_those_who_belong_to_the_tenant() {
             let note = session.checkpoint(&tenant(name)).await.unwrap();
             assert_eq!(note.is_some(), own.contains(&name), "{name}");
         }
-        let keys: Vec<_> = own.iter().map(|name| policy(name).log.to_string()).collect();
+        let keys: Vec<_> = own
+            .iter()
+            .map(|name| policy(name).log.to_string())
+            .collect();
         assert_eq!(session.log_keys().await.unwrap(), keys);
     }
 }

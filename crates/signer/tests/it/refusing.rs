@@ -93,7 +93,10 @@ async fn a_head_that_nobody_of_this_log_has_signed_is_refused() {
     let outcome = world.bus.publish_checkpoint(&name, &forged, seq).await;
     assert!(outcome.is_err(), "{outcome:?}");
     let stranger = world.stranger().await;
-    stranger.publish_checkpoint(&name, &forged, seq).await.unwrap();
+    stranger
+        .publish_checkpoint(&name, &forged, seq)
+        .await
+        .unwrap();
     world.seal("acme", "").await;
     let _signer = world.signer().await;
     assert_eq!(world.incident("acme").await, "head_untrusted");
@@ -140,7 +143,9 @@ async fn nothing_that_was_signed_can_be_changed_or_taken_back() {
 async fn the_signers_login_reads_hashes_alone() {
     let world = World::new().await;
     for column in ["who", "content", "prev_hash", "content_hash"] {
-        let may = format!("select has_column_privilege('logline_signer', 'ledger.span', '{column}', 'select')");
+        let may = format!(
+            "select has_column_privilege('logline_signer', 'ledger.span', '{column}', 'select')"
+        );
         assert_eq!(world.sql(&may), "f", "{column}");
     }
     let writes = "select has_table_privilege('logline_signer', 'ledger.span', 'insert, update, delete, truncate')";

@@ -27,7 +27,10 @@ async fn led_8_a_head_is_signed_within_a_second_of_sealing() {
         took.push(sealed.elapsed());
     }
     took.sort_unstable();
-    println!("sealed to signed and kept: median {:?}, longest {:?}", took[10], took[19]);
+    println!(
+        "sealed to signed and kept: median {:?}, longest {:?}",
+        took[10], took[19]
+    );
     assert!(took[19] < PROMISED, "{took:?}");
     assert_eq!(world.check("acme").await, 20);
 }
@@ -42,7 +45,10 @@ async fn led_8_what_was_sealed_before_is_signed_at_the_start() {
     world.signed("acme", 700).await;
     world.signed("beta", 1).await;
     // Two full subtrees of 256 leaves, with their hashes.
-    assert_eq!(world.sql("select count(*) from ledger.node where level = 1"), "2");
+    assert_eq!(
+        world.sql("select count(*) from ledger.node where level = 1"),
+        "2"
+    );
     signer.stop().await;
 
     // And taken up again, past a border of the next tile.

@@ -148,9 +148,7 @@ impl World {
     pub(crate) async fn seal(&self, tenant: &str, more: &str) -> Receipt {
         let subject = format!("ingest.{tenant}.alice.activity").parse().unwrap();
         let body = format!(r#"{{"who":"alice","this":"door"{more}}}"#);
-        let sent = self
-            .bus
-            .publish_sealed(&subject, outgoing(&body), PATIENCE);
+        let sent = self.bus.publish_sealed(&subject, outgoing(&body), PATIENCE);
         match sent.await.unwrap() {
             Answer::Receipt(receipt) => receipt,
             Answer::Pending { seq } => panic!("no receipt for message {seq}"),
@@ -191,9 +189,10 @@ impl World {
 
     /// The leaves of a tenant's tree, from the rows.
     pub(crate) async fn leaves(&self, tenant: &str) -> Vec<NodeHash> {
-        let rows = self.signers_ledger().leaves(&self::tenant(tenant), 1, 100_000);
+        let (ledger, name) = (self.signers_ledger(), self::tenant(tenant));
+        let rows = ledger.leaves(&name, 1, 100_000).await.unwrap();
         let leaf = |Leaf { curr_hash, .. }: &Leaf| NodeHash::of_span(curr_hash);
-        rows.await.unwrap().iter().map(leaf).collect()
+        rows.iter().map(leaf).collect()
     }
 
     /// Every signed head of a tenant verifies, is the tree of the rows up to there, and follows from each earlier one.
