@@ -4,6 +4,10 @@
 mod world;
 
 #[cfg(test)]
+mod healing;
+#[cfg(test)]
+mod proving;
+#[cfg(test)]
 mod refusing;
 #[cfg(test)]
 mod signing;
