@@ -27,7 +27,7 @@ mod writer;
 
 pub use actors::Actors;
 pub use connection::Config;
-pub use error::{CommitError, Disposition, Error};
+pub use error::{CommitError, Disposition, Error, VerifyError};
 pub use identity::IdentityKey;
 pub use inspect::Finding;
 pub use intake::{Fingerprint, StoredOutcome};
