@@ -191,8 +191,11 @@ impl Turns {
                 (tenant, Turn::Failed(None, PAUSE_LONGEST))
             }
         };
+        let is_refused = matches!(turn, Turn::Refused);
         self.agenda.end(&tenant, turn, now);
-        metrics::gauge!(metric::REFUSED).set(self.agenda.refused() as f64);
+        if is_refused {
+            metrics::gauge!(metric::REFUSED).set(self.agenda.refused() as f64);
+        }
     }
 
     fn judge(

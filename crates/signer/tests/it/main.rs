@@ -6,6 +6,8 @@ mod world;
 #[cfg(test)]
 mod healing;
 #[cfg(test)]
+mod idling;
+#[cfg(test)]
 mod proving;
 #[cfg(test)]
 mod refusing;

@@ -1,5 +1,6 @@
 //! A bus, a ledger, a projector that seals, and signers under logins of their own.
 
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(crate) struct World {
     pub(crate) nats: Nats,
     pub(crate) bus: Bus,
+    /// Port on which the bus counts its messages.
+    pub(crate) monitor: u16,
     database: Database,
 }
 
@@ -57,8 +60,13 @@ impl World {
             quoted.join(", ")
         };
         let (signer, signed) = (list(signer_addresses()), list(signed_addresses()));
+        // Given back at once, for the server to take.
+        let monitor = {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap().port()
+        };
         let nats = Nats::start_with(format!(
-            "jetstream {{}}\nauthorization {{ users: [\n\
+            "http: \"127.0.0.1:{monitor}\"\njetstream {{}}\nauthorization {{ users: [\n\
              {{ user: parts, password: {PASSWORD}, permissions: {{ publish: {{ deny: [{signed}] }} }} }}\n\
              {{ user: signer, password: {PASSWORD}, permissions: {{ publish: {{ allow: [{signer}] }}, subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}\n\
              {{ user: anyone, password: {PASSWORD} }} ] }}\nno_auth_user: anyone\n"
@@ -81,6 +89,7 @@ impl World {
         Self {
             nats,
             bus,
+            monitor,
             database,
         }
     }
