@@ -16,9 +16,9 @@ begin
             -- COPY refuses a table under row-level security; the one writer may insert for every tenant anyway.
             ('logline_projector', 'login bypassrls'),
             ('logline_reader', 'login'),
+            ('logline_signer', 'login'),
             ('logline_actor', 'login'),
             ('logline_verifier', 'login'),
-            ('logline_signer', 'login'),
             ('logline_admin', 'login noinherit')
         ) as roles (name, options)
     loop

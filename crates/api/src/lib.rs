@@ -18,6 +18,7 @@ mod parameters;
 mod problem;
 mod route;
 
+mod log;
 mod operations;
 mod publish;
 mod receipt;

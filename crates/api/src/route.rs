@@ -10,7 +10,7 @@ use logline_span::Code;
 use tower_http::cors::CorsLayer;
 
 use crate::{
-    access, operations, problem::Problem, publish, receipt, server::State, stream, timeline,
+    access, log, operations, problem::Problem, publish, receipt, server::State, stream, timeline,
 };
 
 /// One call.
@@ -35,6 +35,9 @@ const ROUTES: &[Route] = &[
     call("GET", "/api/timeline", || get(timeline::list)),
     call("GET", "/api/spans/{id}", || get(timeline::one)),
     call("GET", "/api/timeline/stream", || get(stream::stream)),
+    call("GET", "/api/proofs/{id}", || get(log::proof)),
+    call("GET", "/api/checkpoints/{tenant}", || get(log::checkpoint)),
+    call("GET", "/api/log/keys", || get(log::keys)),
     call("GET", "/healthz", || get(operations::health)),
     call("GET", "/readyz", || get(operations::ready)),
     call("GET", "/metrics", || get(operations::metrics)),

@@ -1,68 +1,82 @@
-//! The signed heads of the log (LED-8): of each tenant the newest, on a subject that only ever moves on.
+//! Signed heads on the bus: one message a tenant, each put there by someone who knew the one before (LED-8).
 
-use async_nats::{
-    Request, StatusCode,
-    jetstream::{context::PublishErrorKind, message::PublishMessage},
-};
+use std::future::IntoFuture;
+
+use async_nats::jetstream::{context::PublishErrorKind, message::PublishMessage};
 use logline_span::TenantId;
 
-use crate::{Bus, Error, Subject, publish::failure, stored::Stored, stream::CHECKPOINTS};
+use crate::{
+    Bus, CheckpointError, Error, Subject, publish::failure, stored::Stored, stream::CHECKPOINTS,
+};
 
-/// The newest head of a tenant on the bus.
+/// Heads fetched at once.
+const PAGE: usize = 1000;
+
+/// The newest signed head of a tenant, as it was published; whoever reads it verifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewestCheckpoint {
-    /// Number of its message, which the next head is published after.
+pub struct PublishedCheckpoint {
+    /// Whose chain it is of.
+    pub tenant: TenantId,
+    /// Its number in the stream, which the next one is published after.
     pub seq: u64,
     /// The signed note.
     pub note: String,
 }
 
-/// Why a head was not published.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// Another signer published one meanwhile.
-    #[error("another head of this tenant was published meanwhile")]
-    Overtaken,
-    /// The bus failed: the head may be there all the same.
-    #[error("the head could not be published")]
-    Bus(#[from] Error),
+impl PublishedCheckpoint {
+    fn of(stored: Stored) -> Option<Self> {
+        let Ok(Subject::Checkpoint { tenant }) = stored.subject.parse() else {
+            return None;
+        };
+        Some(Self {
+            tenant,
+            seq: stored.seq,
+            note: String::from_utf8_lossy(&stored.body).into_owned(),
+        })
+    }
 }
 
 impl Bus {
-    /// A tenant's newest signed head; none where there is none yet.
+    /// The newest signed head of a tenant; none where there never was one.
     ///
     /// # Errors
     ///
     /// Where the server cannot be asked.
-    pub async fn checkpoint(&self, tenant: &TenantId) -> Result<Option<NewestCheckpoint>, Error> {
+    pub async fn checkpoint(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Option<PublishedCheckpoint>, Error> {
         let subject = Subject::Checkpoint {
             tenant: tenant.clone(),
         };
-        let asked = format!("$JS.API.DIRECT.GET.{CHECKPOINTS}.{subject}");
-        let answer = self
-            .inner
-            .client
-            .send_request(asked, Request::new())
-            .await
-            .map_err(|source| Error::client("reading a checkpoint")(source.into()))?;
-        let status = answer.status;
-        match Stored::of(answer) {
-            Some(stored) => Ok(Some(NewestCheckpoint {
-                seq: stored.seq,
-                note: String::from_utf8_lossy(&stored.body).into_owned(),
-            })),
-            None if status == Some(StatusCode::NOT_FOUND) => Ok(None),
-            None => Err(Error::NoStream {
-                subject: subject.to_string(),
-            }),
-        }
+        let request = serde_json::json!({ "multi_last": [subject.to_string()], "batch": 1 });
+        let found = self.fetch_by(CHECKPOINTS, &request).await?;
+        Ok(found.into_iter().find_map(PublishedCheckpoint::of))
     }
 
-    /// Publishes a tenant's next head after the one with that number (0 where there is none); gives its own number.
+    /// The newest signed head of every tenant.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Overtaken`] where another head is the newest.
+    /// Where the server cannot be asked.
+    pub async fn checkpoints(&self) -> Result<Vec<PublishedCheckpoint>, Error> {
+        let (mut heads, mut from) = (Vec::new(), 1);
+        loop {
+            let page = self.fetch(CHECKPOINTS, from, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(heads);
+            };
+            from = last.seq.saturating_add(1);
+            heads.extend(page.into_iter().filter_map(PublishedCheckpoint::of));
+        }
+    }
+
+    /// Publishes a tenant's signed head after the one with the number `after`, 0 where there is none; gives its number.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Stale`] where another head is the newest: read it before anything else is signed. After any other
+    /// error the head may be there; publishing it again says so.
     pub async fn publish_checkpoint(
         &self,
         tenant: &TenantId,
@@ -76,16 +90,16 @@ impl Bus {
         let message = PublishMessage::build()
             .payload(note.to_owned().into())
             .expected_last_subject_sequence(after);
+        let sent = self.inner.jetstream.send_publish(subject.clone(), message);
         let failed = |error: async_nats::jetstream::context::PublishError| match error.kind() {
-            PublishErrorKind::WrongLastSequence => CheckpointError::Overtaken,
-            _ => failure(error, &subject, note.len()).into(),
+            PublishErrorKind::WrongLastSequence => CheckpointError::Stale,
+            _ => CheckpointError::Bus(failure(error, &subject, note.len())),
         };
-        let sent = self
-            .inner
-            .jetstream
-            .send_publish(subject.clone(), message)
-            .await
-            .map_err(failed)?;
-        Ok(sent.await.map_err(failed)?.sequence)
+        let ack = sent.await.map_err(failed)?;
+        let ack = ack.into_future().await.map_err(failed)?;
+        if ack.duplicate {
+            return Err(CheckpointError::Bus(Error::Duplicate));
+        }
+        Ok(ack.sequence)
     }
 }

@@ -124,3 +124,14 @@ pub enum AppendError {
     #[error("timeline could not be appended to")]
     Bus(#[from] Error),
 }
+
+/// Why a signed head was not published (LED-8).
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The newest head of the tenant is another than the one that it was to follow.
+    #[error("another signed head is the newest")]
+    Stale,
+    /// The bus failed; the head may or may not be there.
+    #[error("signed head could not be published")]
+    Bus(#[from] Error),
+}

@@ -13,7 +13,6 @@ mod connection;
 mod error;
 mod stream;
 
-mod checkpoint;
 mod message;
 mod publish;
 mod quarantine;
@@ -25,6 +24,8 @@ mod pull;
 mod stored;
 mod timeline;
 
+mod checkpoint;
+
 mod consumer;
 mod tail;
 mod timer;
@@ -33,10 +34,10 @@ pub mod header;
 pub mod metric;
 pub mod trace;
 
-pub use checkpoint::{CheckpointError, NewestCheckpoint};
+pub use checkpoint::PublishedCheckpoint;
 pub use connection::{Bus, Config, Connection, Secret};
 pub use consumer::{ConsumerSpec, Deliveries, Delivery};
-pub use error::{AppendError, Error};
+pub use error::{AppendError, CheckpointError, Error};
 pub use intake::{Acker, Intake, IntakeConfig};
 pub use message::{
     Fingerprint, Incoming, IngestSeq, NotAReceiptToken, ReceiptToken, message_digest,

@@ -82,17 +82,26 @@ impl Bus {
         from: u64,
         count: usize,
     ) -> Result<Vec<Stored>, Error> {
+        let request = serde_json::json!({
+            "seq": from,
+            "batch": count,
+            "max_bytes": FETCH_BYTES_MAX,
+        });
+        self.fetch_by(stream, &request).await
+    }
+
+    /// The messages that a direct request for several brings.
+    pub(crate) async fn fetch_by(
+        &self,
+        stream: &str,
+        request: &serde_json::Value,
+    ) -> Result<Vec<Stored>, Error> {
         let client = &self.inner.client;
         let inbox = client.new_inbox();
         let mut answers = client
             .subscribe(inbox.clone())
             .await
             .map_err(|source| Error::client("fetching messages")(source.into()))?;
-        let request = serde_json::json!({
-            "seq": from,
-            "batch": count,
-            "max_bytes": FETCH_BYTES_MAX,
-        });
         client
             .publish_with_reply(
                 format!("$JS.API.DIRECT.GET.{stream}"),

@@ -14,7 +14,7 @@ use logline_span::{Code, EntityType, Principal, Refusal, Status, TenantId, Visib
 
 pub use filter::Filter;
 pub use page::page;
-pub use system::system_addresses;
+pub use system::{signed_addresses, signer_addresses, system_addresses};
 pub use token::Token;
 
 /// The root of every address of the service `logline`.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use async_nats::Message;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
+use async_nats::{
+    Message,
+    jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull},
+};
 use futures_util::FutureExt;
-use logline_span::{Sealed, TenantId};
+use logline_span::{Refusal, Sealed, TenantId};
 use serde_json::Value;
 
 use crate::{
@@ -39,9 +41,18 @@ pub enum Start {
 ///
 /// A number means the same after the timeline was lost and made again (LED-12), so what was seen is left out then too.
 pub struct Tail {
+    follower: Follower,
+}
+
+/// Whose chains grow, as their spans are published: one word a span, without the span.
+pub struct News {
+    follower: Follower,
+}
+
+/// Messages of the timeline in order, each once.
+struct Follower {
     bus: Bus,
     filters: Vec<String>,
-    /// Whether the spans themselves are left out.
     headers_only: bool,
     /// The last number handed out, or begun after.
     cursor: u64,
@@ -65,33 +76,35 @@ impl Bus {
     /// [`Error::BeyondEnd`] where the timeline has not reached the number that it is to begin after; otherwise where the
     /// server cannot be asked, or refuses the filters.
     pub async fn tail(&self, filters: Vec<Filter>, start: Start) -> Result<Tail, Error> {
-        let filters = filters.iter().map(Filter::to_string).collect();
-        self.follow(filters, start, false).await
-    }
-
-    /// Follows which tenants have something new on the timeline, from now on.
-    ///
-    /// # Errors
-    ///
-    /// Where the server cannot be asked.
-    pub async fn news(&self) -> Result<News, Error> {
-        let tail = self.follow(Vec::new(), Start::Latest, true).await?;
-        Ok(News(tail))
-    }
-
-    async fn follow(
-        &self,
-        filters: Vec<String>,
-        start: Start,
-        headers_only: bool,
-    ) -> Result<Tail, Error> {
         let last = self.timeline_last().await?;
         let cursor = match start {
             Start::Latest => last,
             Start::After(n) if n > last => return Err(Error::BeyondEnd { last }),
             Start::After(n) => n,
         };
-        let mut tail = Tail {
+        let filters = filters.iter().map(Filter::to_string).collect();
+        let follower = self.follow(filters, cursor, false).await?;
+        Ok(Tail { follower })
+    }
+
+    /// Learns of every span that is published on the timeline from now on.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn news(&self) -> Result<News, Error> {
+        let cursor = self.timeline_last().await?;
+        let follower = self.follow(Vec::new(), cursor, true).await?;
+        Ok(News { follower })
+    }
+
+    async fn follow(
+        &self,
+        filters: Vec<String>,
+        cursor: u64,
+        headers_only: bool,
+    ) -> Result<Follower, Error> {
+        let mut follower = Follower {
             bus: self.clone(),
             filters,
             headers_only,
@@ -99,27 +112,8 @@ impl Bus {
             consumer: None,
             failures: 0,
         };
-        tail.consumer = Some(tail.open().await?);
-        Ok(tail)
-    }
-}
-
-/// Which tenants have something new on the timeline; of the spans nothing is read.
-pub struct News(Tail);
-
-impl News {
-    /// Waits for the tenant of the next span. Dropping the future loses nothing.
-    ///
-    /// # Errors
-    ///
-    /// Where the client is closed.
-    pub async fn next(&mut self) -> Result<TenantId, Error> {
-        loop {
-            let message = self.0.message().await?;
-            if let Ok(Subject::Timeline { tenant, .. }) = message.subject.parse() {
-                return Ok(tenant);
-            }
-        }
+        follower.consumer = Some(follower.open().await?);
+        Ok(follower)
     }
 }
 
@@ -131,18 +125,40 @@ impl Tail {
     /// Where the client is closed.
     pub async fn next(&mut self) -> Result<(u64, Sealed), Error> {
         loop {
-            let message = self.message().await?;
+            let (offset, message) = self.follower.next().await?;
             match Sealed::from_json(&message.payload) {
-                Ok(sealed) => return Ok((self.cursor, sealed)),
-                Err(refusal) => {
-                    metrics::counter!(metric::UNREADABLE, "consumer" => NAME).increment(1);
-                    tracing::error!(offset = self.cursor, %refusal, "not a sealed span on the timeline");
-                }
+                Ok(sealed) => return Ok((offset, sealed)),
+                Err(refusal) => unreadable(offset, &refusal),
             }
         }
     }
+}
 
-    async fn message(&mut self) -> Result<Message, Error> {
+impl News {
+    /// Waits until a span is published; gives its tenant. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the client is closed.
+    pub async fn next(&mut self) -> Result<TenantId, Error> {
+        loop {
+            let (offset, message) = self.follower.next().await?;
+            match message.subject.parse() {
+                Ok(Subject::Timeline { tenant, .. }) => return Ok(tenant),
+                Ok(_) => {}
+                Err(refusal) => unreadable(offset, &refusal),
+            }
+        }
+    }
+}
+
+fn unreadable(offset: u64, refusal: &Refusal) {
+    metrics::counter!(metric::UNREADABLE, "consumer" => NAME).increment(1);
+    tracing::error!(offset, %refusal, "not a sealed span on the timeline");
+}
+
+impl Follower {
+    async fn next(&mut self) -> Result<(u64, Message), Error> {
         loop {
             let consumer = match &mut self.consumer {
                 Some(consumer) => consumer,
@@ -167,10 +183,11 @@ impl Tail {
             }
             consumer.delivered = info.consumer_seq;
             self.failures = 0;
-            if info.stream_seq > self.cursor {
-                self.cursor = info.stream_seq;
-                return Ok(message);
+            if info.stream_seq <= self.cursor {
+                continue;
             }
+            self.cursor = info.stream_seq;
+            return Ok((info.stream_seq, message));
         }
     }
 

@@ -72,6 +72,10 @@ pub(crate) enum Command {
     Tail(command::tail::Tail),
     /// Show one span.
     Show(command::show::Show),
+    /// Print the proof that a span is in the log, or check one without a network.
+    Proof(command::proof::Proof),
+    /// Print the keys that verify the log's signed heads.
+    Keys(command::keys::Keys),
     /// Recompute the chain and the content of every row.
     Verify(command::verify::Verify),
     /// Check the whole deployment, with a real round trip.

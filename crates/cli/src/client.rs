@@ -69,6 +69,36 @@ impl Client {
         self.json(response)
     }
 
+    /// `GET path`, answered with text; any other status than 200 is an error.
+    pub(crate) fn get_text(&self, path: &str, query: &[(&str, String)]) -> Result<String> {
+        self.find_text(path, query)?.map_err(anyhow::Error::msg)
+    }
+
+    /// `GET path`, answered with text, or with what the API says of 404.
+    pub(crate) fn find_text(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<std::result::Result<String, String>> {
+        let mut response = self.request(path, query, Some(TIMEOUT), None)?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            let (status, problem) = self.json(response)?;
+            let text = problem_text(status, &problem);
+            if status != 404 {
+                bail!("{text}");
+            }
+            return Ok(Err(text));
+        }
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(BODY_BYTES_MAX)
+            .read_to_string()
+            .with_context(|| self.unreachable())?;
+        Ok(Ok(text))
+    }
+
     /// `POST path`, answered with status and JSON.
     pub(crate) fn post(
         &self,

@@ -4,7 +4,9 @@ pub(crate) mod completions;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod keygen;
+pub(crate) mod keys;
 pub(crate) mod migrate;
+pub(crate) mod proof;
 pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod serve;
@@ -37,6 +39,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Command::Query(command) => query::run(&global, &command),
         Command::Tail(command) => tail::run(&global, &command),
         Command::Show(command) => show::run(&global, &command),
+        Command::Proof(command) => proof::run(&global, &command),
+        Command::Keys(command) => keys::run(&global, &command),
         Command::Verify(command) => verify::run(&global, &command),
         Command::Doctor(command) => doctor::run(&global, &command),
         Command::Keygen(command) => keygen::run(&global, &command),

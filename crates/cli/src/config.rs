@@ -80,13 +80,13 @@ pub(crate) struct Ledger {
     pub(crate) projector_url: Hidden,
     pub(crate) reader_url: Hidden,
     pub(crate) actor_url: Hidden,
-    pub(crate) verifier_url: Hidden,
     pub(crate) signer_url: Hidden,
+    pub(crate) verifier_url: Hidden,
     pub(crate) projector_password: Hidden,
     pub(crate) reader_password: Hidden,
     pub(crate) actor_password: Hidden,
-    pub(crate) verifier_password: Hidden,
     pub(crate) signer_password: Hidden,
+    pub(crate) verifier_password: Hidden,
     pub(crate) identity_key_hex: Hidden,
     pub(crate) connections_max: u32,
 }
@@ -109,9 +109,10 @@ pub(crate) struct Projector {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Signer {
-    pub(crate) key_hex: Hidden,
     pub(crate) key_file: String,
-    pub(crate) gather_ms: u64,
+    pub(crate) bus_user: String,
+    pub(crate) bus_password: Hidden,
+    pub(crate) interval_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -258,8 +259,8 @@ impl Settings {
             ("projector_url", &ledger.projector_url),
             ("reader_url", &ledger.reader_url),
             ("actor_url", &ledger.actor_url),
-            ("verifier_url", &ledger.verifier_url),
             ("signer_url", &ledger.signer_url),
+            ("verifier_url", &ledger.verifier_url),
             ("identity_key_hex", &ledger.identity_key_hex),
         ];
         let keys = keys.map(|(key, value)| {
@@ -287,10 +288,14 @@ impl Settings {
         let keys: toml::Table = [("signing_key_hex".to_owned(), signing.into())]
             .into_iter()
             .collect();
-        let log_key = self.signer.key_hex.expose().to_owned();
-        let signer: toml::Table = [("key_hex".to_owned(), log_key.into())]
-            .into_iter()
-            .collect();
+        let password = self.signer.bus_password.expose().to_owned();
+        let signer: toml::Table = [
+            ("key_file".to_owned(), self.signer.key_file.clone().into()),
+            ("bus_user".to_owned(), self.signer.bus_user.clone().into()),
+            ("bus_password".to_owned(), password.into()),
+        ]
+        .into_iter()
+        .collect();
         let span: toml::Table = [
             (
                 "canonical_bytes_max".to_owned(),
@@ -364,7 +369,8 @@ impl Settings {
                 2,
                 Limits::DEPTH_CEILING as u64,
             ),
-            ("signer.gather_ms", self.signer.gather_ms, 1, 900),
+            // A head within a second of sealing (LED-8).
+            ("signer.interval_ms", self.signer.interval_ms, 10, 800),
             ("actors.slow_ms", self.actors.slow_ms, 1, 3_600_000),
             ("actors.timeout_ms", self.actors.timeout_ms, 1, 3_600_000),
             (
@@ -401,7 +407,6 @@ impl Settings {
         let hex = [
             ("ledger.identity_key_hex", &self.ledger.identity_key_hex),
             ("keys.signing_key_hex", &self.keys.signing_key_hex),
-            ("signer.key_hex", &self.signer.key_hex),
         ];
         for (key, value) in hex {
             if !value.is_empty()

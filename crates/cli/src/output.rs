@@ -38,6 +38,14 @@ pub(crate) fn aside(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Writes lines that end with their line feeds, to the byte.
+pub(crate) fn text(lines: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(lines.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
 /// Columns of a table of spans: heading, JSON field, width on a terminal.
 const COLUMNS: [(&str, &str, usize); 7] = [
     ("POSITION", "position", 8),

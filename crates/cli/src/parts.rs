@@ -32,8 +32,8 @@ const ACK_PENDING_MAX: usize = 10_000;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Tenants whose chain's end is kept in memory, some 200 bytes each.
 const TENANTS_CACHED_MAX: usize = 10_000;
-/// Logs that the signer keeps at hand.
-const LOGS_MAX: usize = 10_000;
+/// Tenants whose heads are signed at the same time, each with one connection to Postgres.
+const HEADS_PARALLEL_MAX: usize = 4;
 /// Messages that one actor may hold.
 const IN_FLIGHT_MAX: usize = 1024;
 /// A request that was delivered so often ends its worker each time; one that merely waited through restarts stays far below.
@@ -47,7 +47,7 @@ const CRASH_WINDOW: Duration = Duration::from_secs(60);
 pub(crate) enum Role {
     /// Seals spans: the one writer of the ledger.
     Projector,
-    /// Signs the heads of the log.
+    /// Signs the heads of the chains, with a key and logins of its own.
     Signer,
     /// Makes requests of scheduled functions.
     Observer,
@@ -55,6 +55,17 @@ pub(crate) enum Role {
     Worker,
     /// Serves HTTP, and publishing with receipts on the bus.
     Api,
+}
+
+impl Role {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Projector,
+        Self::Signer,
+        Self::Observer,
+        Self::Worker,
+        Self::Api,
+    ];
 }
 
 /// Parts that run until they are stopped.
@@ -93,14 +104,24 @@ pub(crate) fn bus_config(settings: &Settings, part: &str) -> logline_bus::Config
         connection_name: format!("logline-{part}"),
         replicas: bus.replicas,
         ingest_bytes_max: bus.ingest_bytes_max,
-        user_password: (!bus.user.is_empty()).then(|| {
-            (
-                bus.user.clone(),
-                logline_bus::Secret::new(bus.password.expose()),
-            )
-        }),
+        user_password: login(&bus.user, &bus.password),
         open_inboxes: bus.development,
     }
+}
+
+/// The same for the signer, which has a login of its own where one is given.
+fn signer_bus_config(settings: &Settings) -> logline_bus::Config {
+    let config = bus_config(settings, "signer");
+    let own = login(&settings.signer.bus_user, &settings.signer.bus_password);
+    logline_bus::Config {
+        user_password: own.or(config.user_password),
+        ..config
+    }
+}
+
+fn login(user: &str, password: &Hidden) -> Option<(String, logline_bus::Secret)> {
+    let secret = || logline_bus::Secret::new(password.expose());
+    (!user.is_empty()).then(|| (user.to_owned(), secret()))
 }
 
 /// How to reach the ledger under one role's login.
@@ -135,16 +156,23 @@ pub(crate) fn signing_key(settings: &Settings) -> Result<SigningKey> {
     )
 }
 
-/// The key that signs the heads of the log.
-fn log_key(settings: &Settings) -> Result<SigningKey> {
-    let signer = &settings.signer;
-    key(&signer.key_file, &signer.key_hex, "signer.key_hex")
-}
-
 fn key(file: &str, seed: &Hidden, name: &str) -> Result<SigningKey> {
     if file.is_empty() {
         return Ok(SigningKey::from_seed(&key_bytes(seed, name)?));
     }
+    key_of_file(file)
+}
+
+/// The log's key, which has no other place than a file of its own.
+fn log_key(settings: &Settings) -> Result<SigningKey> {
+    let file = &settings.signer.key_file;
+    if file.is_empty() {
+        bail!("signer.key_file is not set: `logline keygen FILE` makes one, for the signer alone");
+    }
+    key_of_file(file)
+}
+
+fn key_of_file(file: &str) -> Result<SigningKey> {
     let pem =
         std::fs::read_to_string(file).with_context(|| format!("cannot read the key `{file}`"))?;
     SigningKey::from_pem(&pem).with_context(|| {
@@ -175,11 +203,14 @@ impl Parts {
             api: None,
         };
         let mut checks = Vec::new();
-        let bus = connect(&bus_config(settings, "streams"), &parts.shutdown).await?;
-        for difference in bus.migrate().await.context("cannot create the streams")? {
-            tracing::warn!(%difference, "a stream or consumer is not as this release wants it");
+        // A signer by itself waits for the streams: its login may not make any.
+        if roles.iter().any(|role| *role != Role::Signer) {
+            let bus = connect(&bus_config(settings, "streams"), &parts.shutdown).await?;
+            for difference in bus.migrate().await.context("cannot create the streams")? {
+                tracing::warn!(%difference, "a stream or consumer is not as this release wants it");
+            }
+            bus.close().await;
         }
-        bus.close().await;
         if roles.contains(&Role::Projector) {
             parts.start_projector(settings, &mut checks).await?;
         }
@@ -269,26 +300,25 @@ impl Parts {
     }
 
     async fn start_signer(&mut self, settings: &Settings, checks: &mut Vec<Check>) -> Result<()> {
-        let signer = Signer::new(
-            logline_signer::Config {
-                gather: Duration::from_millis(settings.signer.gather_ms),
-                logs_max: LOGS_MAX,
-            },
-            connect(&bus_config(settings, "signer"), &self.shutdown).await?,
-            logline_ledger::Signer::connect(&ledger_config(
+        let resources = logline_signer::Resources {
+            key: log_key(settings)?,
+            bus: connect(&signer_bus_config(settings), &self.shutdown).await?,
+            ledger: logline_ledger::Signer::connect(&ledger_config(
                 settings,
                 &settings.ledger.signer_url,
                 "signer",
             ))?,
-            log_key(settings)?,
-        );
+        };
+        let config = logline_signer::Config {
+            interval: Duration::from_millis(settings.signer.interval_ms),
+            parallel_max: HEADS_PARALLEL_MAX,
+        };
+        let signer = Signer::new(config, resources);
         let health = signer.health();
         checks.push(Check::new("signer", move || match &*health.borrow() {
-            logline_signer::Health::Active => Ok(()),
             logline_signer::Health::Degraded { reason } => Err(reason.clone()),
-            logline_signer::Health::Refusing { tenants } => Err(format!(
-                "the logs of {tenants} tenants do not go on from what was signed: see their incidents"
-            )),
+            logline_signer::Health::Starting => Err("not started yet".to_owned()),
+            logline_signer::Health::Active => Ok(()),
         }));
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {

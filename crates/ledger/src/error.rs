@@ -43,6 +43,23 @@ pub enum Error {
     NotProvisioned,
 }
 
+/// Why a ledger could not be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It cannot be read.
+    #[error("the ledger cannot be read")]
+    Ledger(#[from] Error),
+    /// A checkpoint from outside is of no log that is being verified.
+    #[error("the checkpoint is of the log {0:?}, which is not verified here")]
+    ForeignCheckpoint(String),
+}
+
+impl From<sqlx::Error> for VerifyError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
 /// What a caller does with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {

@@ -16,27 +16,28 @@ mod inspect;
 mod intake;
 mod login;
 mod migrate;
+mod proof;
 mod query;
 mod reader;
 mod report;
 mod row;
 mod signer;
-mod tile;
 mod verifier;
 mod writer;
 
 pub use actors::Actors;
 pub use connection::Config;
-pub use error::{CommitError, Disposition, Error};
+pub use error::{CommitError, Disposition, Error, VerifyError};
 pub use identity::IdentityKey;
 pub use inspect::Finding;
 pub use intake::{Fingerprint, StoredOutcome};
 pub use login::{ClientLogin, bind_login};
 pub use migrate::{MigrateError, Migrated, Provision, Role, RolePassword, migrate};
+pub use proof::Provable;
 pub use query::{AsOf, Cursor, InvalidCursor, Page, Query};
 pub use reader::{Reader, ReaderSession};
 pub use report::{Failure, Part, Report, Scope};
-pub use signer::Signer;
+pub use signer::{Ends, Leaf, Signer};
 pub use verifier::Verifier;
 pub use writer::{
     Batch, Existing, KeyHolder, Latest, Named, Outcome, OutcomeKind, Row, ShardState, Version,

@@ -15,10 +15,10 @@ pub enum Role {
     Reader,
     /// The actors.
     Actor,
+    /// Signs the heads of the chains.
+    Signer,
     /// Recomputes the chains.
     Verifier,
-    /// Signs the heads of the log.
-    Signer,
     /// Migrates.
     Admin,
 }
@@ -29,8 +29,8 @@ impl Role {
         Self::Projector,
         Self::Reader,
         Self::Actor,
-        Self::Verifier,
         Self::Signer,
+        Self::Verifier,
         Self::Admin,
     ];
 
@@ -41,8 +41,8 @@ impl Role {
             Self::Projector => "logline_projector",
             Self::Reader => "logline_reader",
             Self::Actor => "logline_actor",
-            Self::Verifier => "logline_verifier",
             Self::Signer => "logline_signer",
+            Self::Verifier => "logline_verifier",
             Self::Admin => "logline_admin",
         }
     }

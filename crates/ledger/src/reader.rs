@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt as _};
 use logline_span as span;
-use logline_span::{Sealed, Seq, SpanId, Timestamp};
+use logline_span::{Sealed, Seq, SpanId, TenantId, Timestamp};
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres, Row as _, Transaction};
 
 use crate::connection::{self, Config};
 use crate::intake;
 use crate::query::{AsOf, Cursor, Page, Query};
-use crate::{Error, IdentityKey, StoredOutcome, row};
+use crate::{Error, IdentityKey, Provable, StoredOutcome, proof, row};
 
 mod select;
 
@@ -80,15 +80,76 @@ impl ReaderSession {
     ) -> Result<Option<Sealed>, Error> {
         let mut transaction = self.begin().await?;
         check(as_of, sealed_through(&mut transaction).await?)?;
+        let row = self.find(&mut transaction, id, seq, as_of).await?;
+        transaction.commit().await?;
+        row.as_ref().map(row::decode_or_fail).transpose()
+    }
+
+    /// The proof that a span is in its tenant's log (LED-10), for who may read it: the version asked for, or else the latest. None
+    /// where there is no such span for this reader.
+    ///
+    /// # Errors
+    /// [`Error::Undecodable`] where what is stored proves nothing, or [`Error::Unavailable`] while Postgres is away.
+    pub async fn proof(&self, id: SpanId, seq: Option<Seq>) -> Result<Option<Provable>, Error> {
+        let mut transaction = self.begin().await?;
+        let Some(row) = self.find(&mut transaction, id, seq, AsOf::Latest).await? else {
+            return Ok(None);
+        };
+        let stored = row::stored_or_fail(&row)?;
+        let provable = proof::prove(&mut transaction, &stored).await?;
+        transaction.commit().await?;
+        Ok(Some(provable))
+    }
+
+    /// The newest signed head of the reader's tenant, or of `system`; none of any other.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn checkpoint(&self, tenant: &TenantId) -> Result<Option<String>, Error> {
+        let mut transaction = self.begin().await?;
+        let note = sqlx::query_scalar(
+            "select note from ledger.signed_head where tenant_id = $1 order by size desc limit 1",
+        )
+        .bind(tenant.as_str())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(note)
+    }
+
+    /// The keys that verify the heads of the reader's tenant and of `system`, in the form of signed notes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn log_keys(&self) -> Result<Vec<String>, Error> {
+        let mut transaction = self.begin().await?;
+        let own = self.identity.as_ref().map(|reader| reader.tenant.as_str());
+        let keys = sqlx::query_scalar(
+            "select key from ledger.verifier_key where tenant_id in ($1, $2) order by tenant_id, since, key",
+        )
+        .bind(own)
+        .bind(SYSTEM)
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(keys)
+    }
+
+    /// The row of a span, where the reader may read it.
+    async fn find(
+        &self,
+        transaction: &mut Transaction<'_, Postgres>,
+        id: SpanId,
+        seq: Option<Seq>,
+        as_of: AsOf,
+    ) -> Result<Option<PgRow>, Error> {
         for place in self.places() {
             let mut query = select::by_id(place, id, seq, as_of);
-            let row = query.build().fetch_optional(&mut *transaction).await?;
-            if let Some(row) = row {
-                transaction.commit().await?;
-                return row::decode_or_fail(&row).map(Some);
+            let row = query.build().fetch_optional(&mut **transaction).await?;
+            if row.is_some() {
+                return Ok(row);
             }
         }
-        transaction.commit().await?;
         Ok(None)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use logline_proof::SignedCheckpoint;
 use logline_span::{Position, Seq, SpanId, TenantId};
 use serde::Serialize;
 
@@ -12,6 +13,8 @@ pub struct Scope {
     pub tenants: Vec<TenantId>,
     /// Only from this position on; the row before it is believed.
     pub from: Option<Position>,
+    /// Checkpoints that were kept outside, which the rows must lead to.
+    pub against: Vec<SignedCheckpoint>,
 }
 
 /// The outcome of a verification.
@@ -19,7 +22,7 @@ pub struct Scope {
 pub struct Report {
     /// Whether nothing failed.
     pub ok: bool,
-    /// Whether a checkpoint kept outside covers the end of the chains.
+    /// Whether checkpoints kept outside were given, and all of it holds.
     pub anchored: bool,
     /// Chains recomputed.
     pub tenants: u64,

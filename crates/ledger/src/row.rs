@@ -210,13 +210,16 @@ pub(crate) fn decode(row: &PgRow) -> Result<Stored, BadColumn> {
 
 /// [`decode`] for those who cannot go on with a broken row.
 pub(crate) fn decode_or_fail(row: &PgRow) -> Result<Sealed, Error> {
-    decode(row)
-        .map(|stored| stored.sealed)
-        .map_err(|BadColumn(column)| Error::Undecodable {
-            tenant: get(row, "tenant_id").unwrap_or_default(),
-            position: get(row, "position").unwrap_or_default(),
-            column,
-        })
+    stored_or_fail(row).map(|stored| stored.sealed)
+}
+
+/// The same, with the hash of its content.
+pub(crate) fn stored_or_fail(row: &PgRow) -> Result<Stored, Error> {
+    decode(row).map_err(|BadColumn(column)| Error::Undecodable {
+        tenant: get(row, "tenant_id").unwrap_or_default(),
+        position: get(row, "position").unwrap_or_default(),
+        column,
+    })
 }
 
 pub(crate) fn get<'r, T>(row: &'r PgRow, column: &'static str) -> Result<T, BadColumn>

@@ -1,13 +1,14 @@
-//! What the signer reads and writes: hashes of the registry, and the tree above them.
+//! The signer's side of the ledger (LED-8): the hashes of the chains, and what is signed over them. It reads no content of any span.
 
 use logline_proof::tree::Completed;
-use logline_proof::{NodeHash, Tile};
-use logline_span::{Hash, PublicKey, TenantId};
+use logline_proof::{NodeHash, SignedCheckpoint, VerifierKey};
+use logline_span::{Hash, TenantId};
 use sqlx::Row as _;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgRow};
 
 use crate::connection::{self, Config};
-use crate::{Error, tile};
+use crate::row::{self, BadColumn};
+use crate::{Error, proof};
 
 /// The signer's handle (role `logline_signer`). Clones share it.
 #[derive(Clone, Debug)]
@@ -15,15 +16,25 @@ pub struct Signer {
     pool: PgPool,
 }
 
-/// The tenants, found by skipping from one to the next in the index, whose chain goes on beyond their newest head.
-const AHEAD: &str = "with recursive tenant (id) as (
-         (select tenant_id from ledger.span order by tenant_id limit 1)
-         union all
-         select (select s.tenant_id from ledger.span s where s.tenant_id > t.id order by s.tenant_id limit 1)
-         from tenant t where t.id is not null)
-     select id from tenant t where id is not null
-         and (select max(position) from ledger.span s where s.tenant_id = t.id)
-             > coalesce((select max(size) from ledger.checkpoint c where c.tenant_id = t.id), 0)";
+/// How far a tenant's chain is, and how much of it is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The position of the last row.
+    pub sealed: u64,
+    /// The size of the newest signed head; 0 before the first.
+    pub signed: u64,
+}
+
+/// A row of a chain as the tree knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Its place in the chain.
+    pub position: u64,
+    /// Its hash.
+    pub curr_hash: Hash,
+}
 
 impl Signer {
     /// Prepares a handle; connections are opened when first needed.
@@ -36,146 +47,220 @@ impl Signer {
         })
     }
 
-    /// The name of the log: a tenant's origin is `<log>/<tenant>`.
+    /// The name of the log, from which every chain's origin is made.
     ///
     /// # Errors
-    /// [`Error::NotProvisioned`] where it has none yet, [`Error::Unavailable`] while Postgres is away.
+    /// [`Error::NotProvisioned`] before `migrate`; [`Error::Unavailable`] while Postgres is away.
     pub async fn log_name(&self) -> Result<String, Error> {
         connection::again(&self.pool, || connection::log_name(&self.pool)).await
     }
 
-    /// Records a key as one of the log's; gives all of them, the newest first.
+    /// Every tenant that has a chain or a signed head, found by skipping from one to the next in the indexes.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn add_key(&self, key: &PublicKey) -> Result<Vec<PublicKey>, Error> {
-        connection::again(&self.pool, || async {
-            sqlx::query(
-                "insert into ledger.log_key (public_key) values ($1) on conflict do nothing",
-            )
-            .bind(key.as_bytes().as_slice())
-            .execute(&self.pool)
-            .await?;
-            let keys = sqlx::query("select public_key from ledger.log_key order by since desc");
-            Ok(tile::keys(&keys.fetch_all(&self.pool).await?))
-        })
-        .await
+    pub async fn ends(&self) -> Result<Vec<Ends>, Error> {
+        const SQL: &str = "with recursive chain (id) as (
+                 (select tenant_id from ledger.span order by tenant_id limit 1)
+                 union all
+                 select (select s.tenant_id from ledger.span s where s.tenant_id > c.id order by s.tenant_id limit 1)
+                 from chain c where c.id is not null),
+             log (id) as (
+                 (select tenant_id from ledger.checkpoint order by tenant_id limit 1)
+                 union all
+                 select (select h.tenant_id from ledger.checkpoint h where h.tenant_id > l.id order by h.tenant_id limit 1)
+                 from log l where l.id is not null)
+             select id as tenant_id,
+                 coalesce((select max(position) from ledger.span s where s.tenant_id = t.id), 0) as position,
+                 coalesce((select max(size) from ledger.checkpoint h where h.tenant_id = t.id), 0) as size
+             from (select id from chain union select id from log) t where id is not null";
+        let read = || async {
+            let rows = sqlx::query(SQL).fetch_all(&self.pool).await?;
+            rows.iter().map(ends).collect()
+        };
+        connection::again(&self.pool, read).await
     }
 
-    /// The tenants with spans that no head covers.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn ahead(&self) -> Result<Vec<TenantId>, Error> {
-        connection::again(&self.pool, || async {
-            let names: Vec<String> = sqlx::query_scalar(AHEAD).fetch_all(&self.pool).await?;
-            Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
-        })
-        .await
-    }
-
-    /// A tenant's newest head, as the signed note that was stored.
+    /// The newest signed note of a tenant; none before the first.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
     pub async fn newest(&self, tenant: &TenantId) -> Result<Option<String>, Error> {
-        connection::again(&self.pool, || async {
-            let note = sqlx::query_scalar(
-                "select note from ledger.checkpoint where tenant_id = $1 order by size desc limit 1",
-            )
-            .bind(tenant.as_str())
-            .fetch_optional(&self.pool);
-            Ok(note.await?)
-        })
-        .await
+        const SQL: &str =
+            "select note from ledger.checkpoint where tenant_id = $1 order by size desc limit 1";
+        let read = || async {
+            let query = sqlx::query_scalar(SQL).bind(tenant.as_str());
+            Ok(query.fetch_optional(&self.pool).await?)
+        };
+        connection::again(&self.pool, read).await
     }
 
-    /// The hashes of tiles of a tenant's tree, each as wide as it says; fewer where the ledger has no more.
+    /// The keys that have signed a tenant's heads, in the form of signed notes.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn tiles(
-        &self,
-        tenant: &TenantId,
-        tiles: &[Tile],
-    ) -> Result<Vec<Vec<NodeHash>>, Error> {
-        connection::again(&self.pool, || async {
-            let mut found = Vec::with_capacity(tiles.len());
-            for wanted in tiles {
-                found.push(tile::read(&self.pool, tenant, wanted).await?);
-            }
-            Ok(found)
-        })
-        .await
+    pub async fn keys(&self, tenant: &TenantId) -> Result<Vec<String>, Error> {
+        const SQL: &str = "select key from ledger.log_key where tenant_id = $1 order by since, key";
+        let read = || async {
+            let query = sqlx::query_scalar(SQL).bind(tenant.as_str());
+            Ok(query.fetch_all(&self.pool).await?)
+        };
+        connection::again(&self.pool, read).await
     }
 
-    /// Up to `limit` hashes of a tenant's chain, behind a position.
+    /// Says which key signs a tenant's heads from now on.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn hashes(
+    pub async fn add_key(&self, tenant: &TenantId, key: &VerifierKey) -> Result<(), Error> {
+        const SQL: &str =
+            "insert into ledger.log_key (tenant_id, key) values ($1, $2) on conflict do nothing";
+        let write = || async {
+            let query = sqlx::query(SQL).bind(tenant.as_str()).bind(key.to_string());
+            query.execute(&self.pool).await?;
+            Ok(())
+        };
+        connection::again(&self.pool, write).await
+    }
+
+    /// Rows of a chain from a position on, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Undecodable`] where a row's hash is none; [`Error::Unavailable`] while Postgres is away.
+    pub async fn leaves(
         &self,
         tenant: &TenantId,
-        after: u64,
+        from: u64,
         limit: u32,
-    ) -> Result<Vec<Hash>, Error> {
-        connection::again(&self.pool, || async {
-            let rows = sqlx::query(
-                "select position, curr_hash from ledger.span where tenant_id = $1 and position > $2 order by position limit $3",
-            )
-            .bind(tenant.as_str())
-            .bind(i64::try_from(after).unwrap_or(i64::MAX))
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await?;
-            let hashes = rows.iter().zip(after.saturating_add(1)..).map_while(|(row, place)| {
-                // What lies behind a gap is not behind the position.
-                let position: i64 = row.try_get("position").ok()?;
-                let bytes: &[u8] = row.try_get("curr_hash").ok()?;
-                (u64::try_from(position) == Ok(place)).then_some(())?;
-                Some(Hash::from_bytes(bytes.try_into().ok()?))
-            });
-            Ok(hashes.collect())
-        })
-        .await
+    ) -> Result<Vec<Leaf>, Error> {
+        const SQL: &str = "select tenant_id, position, curr_hash from ledger.span
+             where tenant_id = $1 and position >= $2 order by position limit $3";
+        let read = || async {
+            let query = sqlx::query(SQL)
+                .bind(tenant.as_str())
+                .bind(to_i64(from))
+                .bind(i64::from(limit));
+            let rows = query.fetch_all(&self.pool).await?;
+            rows.iter().map(leaf).collect()
+        };
+        connection::again(&self.pool, read).await
     }
 
-    /// Stores a signed head with the subtrees that became complete below it, in one transaction; what is there stays.
+    /// What is stored in the places of these nodes, in their order.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] while Postgres is away: it may be stored all the same.
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn nodes(
+        &self,
+        tenant: &TenantId,
+        places: &[Completed],
+    ) -> Result<Vec<Option<NodeHash>>, Error> {
+        const SQL: &str = "select n.hash
+             from unnest($2::smallint[], $3::bigint[]) with ordinality w (level, index, place)
+             left join ledger.node n on n.tenant_id = $1 and n.level = w.level and n.index = w.index
+             order by w.place";
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (levels, indexes, _) = columns(places);
+        let read = || async {
+            let query = sqlx::query(SQL)
+                .bind(tenant.as_str())
+                .bind(&levels)
+                .bind(&indexes);
+            let rows = query.fetch_all(&self.pool).await?;
+            let node = |row: &PgRow| -> Result<_, Error> {
+                let bytes: Option<&[u8]> = row.try_get(0)?;
+                Ok(bytes.and_then(proof::node_hash))
+            };
+            rows.iter().map(node).collect()
+        };
+        connection::again(&self.pool, read).await
+    }
+
+    /// Keeps a signed head and the nodes that it completes, in one transaction. What is there already stays; says whether what
+    /// stands under that size then has this head's root.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away; doing it again is harmless.
     pub async fn store(
         &self,
         tenant: &TenantId,
-        size: u64,
-        note: &str,
+        signed: &SignedCheckpoint,
         nodes: &[Completed],
-    ) -> Result<(), Error> {
-        let levels: Vec<i16> = nodes.iter().map(|node| i16::from(node.level)).collect();
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let indexes: Vec<i64> = nodes.iter().map(|node| number(node.index)).collect();
-        let hashes: Vec<&[u8]> = nodes
-            .iter()
-            .map(|node| node.hash.as_bytes().as_slice())
-            .collect();
-        connection::again(&self.pool, || async {
-            sqlx::query(
-                "with nodes as (
-                     insert into ledger.node (tenant_id, level, index, hash)
-                     select $1, n.level, n.index, n.hash from unnest($4::smallint[], $5::bigint[], $6::bytea[]) n (level, index, hash)
-                     on conflict do nothing)
-                 insert into ledger.checkpoint (tenant_id, size, note) values ($1, $2, $3) on conflict do nothing",
-            )
-            .bind(tenant.as_str())
-            .bind(number(size))
-            .bind(note)
-            .bind(&levels)
-            .bind(&indexes)
-            .bind(&hashes)
-            .execute(&self.pool)
-            .await?;
-            Ok(())
-        })
-        .await
+    ) -> Result<bool, Error> {
+        const SQL: &str = "with nodes as (
+                 insert into ledger.node (tenant_id, level, index, hash)
+                 select $1, w.level, w.index, w.hash from unnest($2::smallint[], $3::bigint[], $4::bytea[]) w (level, index, hash)
+                 on conflict do nothing)
+             insert into ledger.checkpoint (tenant_id, size, root, note) values ($1, $5, $6, $7) on conflict do nothing";
+        const STANDS: &str =
+            "select root = $3 from ledger.checkpoint where tenant_id = $1 and size = $2";
+        let head = signed.checkpoint().head;
+        let (levels, indexes, hashes) = columns(nodes);
+        let (size, root, note) = (to_i64(head.size), head.root, signed.to_string());
+        let write = || async {
+            let query = sqlx::query(SQL)
+                .bind(tenant.as_str())
+                .bind(&levels)
+                .bind(&indexes)
+                .bind(&hashes)
+                .bind(size)
+                .bind(root.as_bytes().as_slice())
+                .bind(&note);
+            if query.execute(&self.pool).await?.rows_affected() == 1 {
+                return Ok(true);
+            }
+            let query = sqlx::query_scalar(STANDS)
+                .bind(tenant.as_str())
+                .bind(size)
+                .bind(root.as_bytes().as_slice());
+            Ok(query.fetch_one(&self.pool).await?)
+        };
+        connection::again(&self.pool, write).await
     }
+}
+
+fn ends(row: &PgRow) -> Result<Ends, Error> {
+    let read = || -> Result<_, BadColumn> {
+        Ok(Ends {
+            tenant: row::parsed(row, "tenant_id")?,
+            sealed: from_i64(row::get(row, "position")?),
+            signed: from_i64(row::get(row, "size")?),
+        })
+    };
+    read().map_err(|error| undecodable(row, error))
+}
+
+fn leaf(row: &PgRow) -> Result<Leaf, Error> {
+    let read = || -> Result<_, BadColumn> {
+        Ok(Leaf {
+            position: row::position(row)?.get(),
+            curr_hash: row::hash(row, "curr_hash")?,
+        })
+    };
+    read().map_err(|error| undecodable(row, error))
+}
+
+fn undecodable(row: &PgRow, BadColumn(column): BadColumn) -> Error {
+    Error::Undecodable {
+        tenant: row::get(row, "tenant_id").unwrap_or_default(),
+        position: row::get(row, "position").unwrap_or_default(),
+        column,
+    }
+}
+
+fn columns(nodes: &[Completed]) -> (Vec<i16>, Vec<i64>, Vec<Vec<u8>>) {
+    let levels = nodes.iter().map(|node| i16::from(node.level)).collect();
+    let indexes = nodes.iter().map(|node| to_i64(node.index)).collect();
+    let hashes = nodes.iter().map(|node| node.hash.as_bytes().to_vec());
+    (levels, indexes, hashes.collect())
+}
+
+fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn from_i64(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }

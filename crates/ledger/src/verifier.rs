@@ -1,6 +1,6 @@
 //! Recomputes the chains from the stored columns (LED-9).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZero;
 
 use futures_util::TryStreamExt as _;
@@ -10,13 +10,15 @@ use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
 
 use crate::connection::{self, Config};
-use crate::{Error, Failure, Report, Scope, row};
+use crate::{Error, Failure, Report, Scope, VerifyError, row};
 
 mod chain;
 mod judge;
+mod log;
 
 use chain::Walk;
 use judge::Stored;
+use log::Log;
 
 /// Positions that one task walks, and so how often progress is told.
 const RANGE: i64 = 5_000;
@@ -56,17 +58,23 @@ impl Verifier {
     /// Recomputes everything in `scope`; `progress` is told how many rows have been checked in all, from time to time.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] while Postgres is away. A row that cannot be decoded is a finding, not an error.
-    pub async fn verify(&self, scope: &Scope, progress: impl Fn(u64)) -> Result<Report, Error> {
+    /// [`VerifyError::Ledger`] while Postgres is away, [`VerifyError::ForeignCheckpoint`] where one is of another log. A row that cannot be
+    /// decoded is a finding, not an error.
+    pub async fn verify(
+        &self,
+        scope: &Scope,
+        progress: impl Fn(u64),
+    ) -> Result<Report, VerifyError> {
         let log = connection::again(&self.pool, || connection::log_name(&self.pool)).await?;
         let chains = self.chains(scope).await?;
+        let mut logs = self.logs(scope, &log, &chains).await?;
         let first = scope
             .from
             .map_or(1, |from| i64::try_from(from.get()).unwrap_or(i64::MAX));
 
         let mut report = Report {
             ok: true,
-            anchored: false,
+            anchored: !scope.against.is_empty(),
             tenants: u64::try_from(chains.len()).unwrap_or(u64::MAX),
             checked: 0,
             through: through(&chains),
@@ -83,6 +91,13 @@ impl Verifier {
             {
                 running.spawn(walk(self.pool.clone(), log.clone(), range));
             }
+            // The rows have been read once by then.
+            while running.len() < self.tasks
+                && let Some(log) = logs.pop()
+            {
+                let pool = self.pool.clone();
+                running.spawn(async move { Ok((0, log::check(pool, log).await?)) });
+            }
             let Some(walked) = running.join_next().await else {
                 break;
             };
@@ -93,7 +108,48 @@ impl Verifier {
             progress(report.checked);
         }
         report.ok = report.failures.is_empty();
+        report.anchored &= report.ok;
         Ok(report)
+    }
+
+    /// The logs of all chains in scope, and of those whose rows are gone but for the heads that cover them.
+    async fn logs(
+        &self,
+        scope: &Scope,
+        name: &str,
+        chains: &[(String, i64)],
+    ) -> Result<Vec<Log>, VerifyError> {
+        let signed: Vec<String> =
+            sqlx::query_scalar("select distinct tenant_id from ledger.checkpoint")
+                .fetch_all(&self.pool)
+                .await?;
+        let in_scope = |tenant: &str| {
+            scope.tenants.is_empty() || scope.tenants.iter().any(|it| it.as_str() == tenant)
+        };
+        let mut tenants: BTreeSet<&str> =
+            chains.iter().map(|(tenant, _)| tenant.as_str()).collect();
+        tenants.extend(signed.iter().map(String::as_str).filter(|it| in_scope(it)));
+        let mut outside = Vec::new();
+        for signed in &scope.against {
+            let origin = signed.checkpoint().origin.as_str();
+            let tenant = origin
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('/'))
+                .filter(|tenant| in_scope(tenant));
+            let tenant = tenant.ok_or_else(|| VerifyError::ForeignCheckpoint(origin.to_owned()))?;
+            tenants.insert(tenant);
+            outside.push((tenant, signed));
+        }
+        let log = |tenant: &str| Log {
+            origin: format!("{name}/{tenant}"),
+            tenant: tenant.to_owned(),
+            outside: outside
+                .iter()
+                .filter(|(of, _)| *of == tenant)
+                .map(|(_, signed)| (*signed).clone())
+                .collect(),
+        };
+        Ok(tenants.into_iter().map(log).collect())
     }
 
     /// The tenants and the ends of their chains, found by skipping from one to the next in the index.

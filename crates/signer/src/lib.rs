@@ -1,23 +1,26 @@
-//! The signer: signs the head of each tenant's tree within a second of a seal (LED-8).
+//! The signer: signs the head of the tree over each tenant's chain, within a second of sealing (LED-8).
 //!
-//! It reads hashes from the ledger, publishes the signed head on `CHECKPOINTS` and then stores it. It only ever extends
-//! the last head that it finds, on the bus or in the ledger, whichever is larger: a ledger whose rows do not lead to that
-//! head, or end before it, is not signed any more, and an incident says so.
+//! It hears on the timeline whose chains grow, recomputes the tree from the rows' own hashes, publishes the signed head after
+//! the one that it knows, and keeps it in the ledger with what proofs are made of. Each step may be the last one before a
+//! crash, and may be repeated.
 //!
-//! It never seals, never changes a row, and sees no span: neither a compromised projector nor a restored backup can
-//! fork the log unnoticed, because the key is in nobody else's hands.
+//! It never signs what does not extend all that was signed before, never reads what a span says, and never stops for one
+//! tenant because of another (LED-16). An idle one asks nothing.
 //!
-//! Start at [`Signer`] (whom it signs, and when), then `log.rs` (how one tenant's log is extended).
-#![warn(clippy::wildcard_enum_match_arm)]
+//! Start at [`Signer`] (whose turn it is), then `log` (one tenant's log), `tree` (its pure part).
 
-mod part;
+mod config;
+mod health;
+mod signer;
 
-mod log;
-mod trouble;
-
+mod agenda;
 mod incident;
+mod log;
+mod refusal;
+mod tree;
 
 pub mod metric;
 
-pub use part::{Config, Health, Signer};
-pub use trouble::Fault;
+pub use config::{Config, Resources};
+pub use health::Health;
+pub use signer::Signer;

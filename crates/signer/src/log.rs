@@ -1,190 +1,310 @@
-//! One tenant's log under the signer's hands.
+//! One tenant's log: recomputed from the ledger before the first signature, extended from then on (LED-8).
 
-use logline_bus::Bus;
-use logline_ledger as ledger;
+use std::sync::Arc;
+
+use logline_bus::{CheckpointError, PublishedCheckpoint};
+use logline_ledger::Error as LedgerError;
 use logline_proof::tree::Completed;
 use logline_proof::{
-    Algorithm, Checkpoint, Frontier, KeyName, NodeHash, Origin, Plan, SignedCheckpoint, TreeHead,
-    VerifierKey,
+    Algorithm, Checkpoint, KeyName, Origin, SignedCheckpoint, TreeHead, VerifierKey,
 };
-use logline_span::{PublicKey, SigningKey, TenantId};
+use logline_span::TenantId;
 
-use crate::trouble::{Fault, Place, Trouble};
+use crate::config::Resources;
+use crate::metric;
+use crate::refusal::{Place, Refusal};
+use crate::tree::Tree;
 
-/// Hashes read at once.
-const HASHES_MAX: u32 = 10_000;
+/// Rows read at once: some milliseconds of hashing, which hold up nobody else.
+const ROWS: u32 = 4096;
+/// Reads between two heads of a log that is far behind: bounds what one head completes, and what is lost with a crash.
+const READS_MAX: u32 = 64;
 
-/// What every log is signed with.
-pub(crate) struct Desk {
-    pub(crate) bus: Bus,
-    pub(crate) ledger: ledger::Signer,
-    pub(crate) key: SigningKey,
-    /// The log's name.
-    pub(crate) name: String,
-    /// Every key that the log has signed with.
-    pub(crate) keys: Vec<PublicKey>,
-}
-
-/// A tenant's tree up to the last signed head.
-///
-/// INVARIANT (extends): the head was signed, is on the bus and in the ledger, and the ledger's rows led to it.
-#[derive(Clone)]
+/// What this process knows of a tenant's log, all of it verified.
+#[derive(Debug)]
 pub(crate) struct Log {
-    tree: Frontier,
-    /// Number of the head's message on the bus.
-    message: u64,
+    tenant: TenantId,
+    origin: Origin,
+    /// The keys whose heads are believed: this signer's, and those that the ledger names.
+    keys: Vec<VerifierKey>,
+    /// INVARIANT (extends only): the tree at the newest head, which every later one extends.
+    tree: Tree,
+    /// Number of the newest head on the bus; 0 where there is none.
+    seq: u64,
+    /// The newest head, while the ledger may not have it.
+    unkept: Option<Unkept>,
 }
 
-/// The tree, grown, with the nodes that became complete on the way.
-struct Grown {
-    tree: Frontier,
+#[derive(Debug)]
+struct Unkept {
+    signed: SignedCheckpoint,
     nodes: Vec<Completed>,
 }
 
-impl Desk {
-    /// Takes up a tenant's log at the larger of the heads on the bus and in the ledger, and brings both to it.
-    pub(crate) async fn take_up(&self, tenant: &TenantId) -> Result<Log, Trouble> {
-        let origin = self.origin(tenant)?;
-        let published = self.bus.checkpoint(tenant).await?;
-        let message = published.as_ref().map_or(0, |newest| newest.seq);
-        let published = published
-            .map(|newest| self.own(&origin, &newest.note, Place::Bus))
-            .transpose()?;
-        let stored = self.ledger.newest(tenant).await?;
-        let stored = stored
-            .map(|note| self.own(&origin, &note, Place::Ledger))
-            .transpose()?;
-        let size = |signed: &Option<SignedCheckpoint>| {
-            signed.as_ref().map_or(0, |it| it.checkpoint().head.size)
-        };
-        let (on_bus, in_ledger) = (size(&published), size(&stored));
+/// What signs, and what it works with. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Desk {
+    pub(crate) resources: Resources,
+    pub(crate) log_name: Arc<str>,
+}
 
-        // Nodes are stored with the head that they lie below, so up to the stored one they are all there.
-        let tree = self.tree(tenant, in_ledger).await?;
-        if let Some(stored) = &stored {
-            same(&tree, stored)?;
+/// Why a turn did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    #[error("the bus does not serve the signer")]
+    Bus(#[from] logline_bus::Error),
+    #[error("the ledger does not serve the signer")]
+    Ledger(#[source] LedgerError),
+    /// What is known of the log is not all that there is: it is opened again.
+    #[error("another head than the newest known was found on the bus")]
+    Doubtful,
+    #[error("the log is not signed any more")]
+    Refused(#[from] Refusal),
+}
+
+impl From<LedgerError> for Failed {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Undecodable { position, .. } => Refusal::Unreadable { position }.into(),
+            LedgerError::Url(_)
+            | LedgerError::Unavailable(_)
+            | LedgerError::Refused(_)
+            | LedgerError::NotYetSealed { .. }
+            | LedgerError::Fenced
+            | LedgerError::NotAClient
+            | LedgerError::NotProvisioned => Self::Ledger(error),
         }
-        let mut log = Log { tree, message };
-        match published {
-            Some(published) if on_bus > in_ledger => {
-                let grown = self.grow(tenant, &log.tree, Some(on_bus)).await?;
-                same(&grown.tree, &published)?;
-                let note = published.to_string();
-                self.ledger
-                    .store(tenant, on_bus, &note, &grown.nodes)
-                    .await?;
-                log.tree = grown.tree;
-            }
-            Some(published) => {
-                same(&self.tree(tenant, on_bus).await?, &published)?;
-                if let Some(stored) = stored.filter(|_| on_bus < in_ledger) {
-                    log.message = self.publish(tenant, &stored, message).await?;
-                }
-            }
-            // The bus lost it.
-            None => {
-                if let Some(stored) = stored {
-                    log.message = self.publish(tenant, &stored, message).await?;
-                }
-            }
+    }
+}
+
+/// A tree that was extended.
+struct Step {
+    tree: Tree,
+    nodes: Vec<Completed>,
+    /// Whether there may be more rows.
+    more: bool,
+}
+
+impl Desk {
+    /// Takes up a log where its newest head left it, wherever that is: on the bus, in the ledger, or in both.
+    ///
+    /// Every row below it is read again, and must give each root that was signed and each node that is stored. What a crash left
+    /// in one place is brought to the other.
+    pub(crate) async fn open(&self, tenant: &TenantId) -> Result<Log, Failed> {
+        let Resources { bus, ledger, key } = &self.resources;
+        let named = format!("{}/{tenant}", self.log_name).parse::<KeyName>();
+        let name = named.map_err(|_| Refusal::Name)?;
+        let own = VerifierKey::new(name.clone(), Algorithm::Ed25519, key.public_key());
+        let mut log = Log {
+            tenant: tenant.clone(),
+            origin: name.into(),
+            keys: vec![own.clone()],
+            tree: Tree::default(),
+            seq: 0,
+            unkept: None,
+        };
+        let known = ledger.keys(tenant).await?;
+        let is_known = known.contains(&own.to_string());
+        log.keys
+            .extend(known.iter().filter_map(|key| key.parse().ok()));
+
+        let kept = ledger.newest(tenant).await?;
+        let kept = kept
+            .map(|note| log.believe(&note, Place::Ledger))
+            .transpose()?;
+        let published = bus.checkpoint(tenant).await?;
+        log.seq = published.as_ref().map_or(0, |published| published.seq);
+        let published =
+            published.map(|PublishedCheckpoint { note, .. }| log.believe(&note, Place::Bus));
+        let published = published.transpose()?;
+
+        let mut missing = Vec::new();
+        let mut signed: Vec<_> = [&kept, &published].into_iter().flatten().collect();
+        signed.sort_by_key(|signed| signed.checkpoint().head.size);
+        for signed in &signed {
+            let head = signed.checkpoint().head;
+            missing.extend(self.recompute(&mut log, head).await?);
+        }
+        if !is_known {
+            ledger.add_key(tenant, &own).await?;
+        }
+        let Some(newest) = signed.last().map(|&newest| newest.clone()) else {
+            return Ok(log);
+        };
+        let is_newest = |place: &Option<SignedCheckpoint>| {
+            place
+                .as_ref()
+                .is_some_and(|signed| signed.checkpoint().head == newest.checkpoint().head)
+        };
+        if !is_newest(&published) {
+            log.seq = match bus
+                .publish_checkpoint(tenant, &newest.to_string(), log.seq)
+                .await
+            {
+                Ok(seq) => seq,
+                Err(CheckpointError::Stale) => return Err(Failed::Doubtful),
+                Err(CheckpointError::Bus(error)) => return Err(error.into()),
+            };
+        }
+        if !is_newest(&kept) || !missing.is_empty() {
+            log.unkept = Some(Unkept {
+                signed: newest,
+                nodes: missing,
+            });
+            self.keep(&mut log).await?;
         }
         Ok(log)
     }
 
-    /// Signs the head of all that is sealed; says whether there was anything to sign.
-    pub(crate) async fn extend(&self, tenant: &TenantId, log: &mut Log) -> Result<bool, Trouble> {
-        let Grown { tree, nodes } = self.grow(tenant, &log.tree, None).await?;
-        let head = tree.head();
-        if head.size == log.tree.head().size {
+    /// Signs what was sealed since the newest head; says whether there is more.
+    pub(crate) async fn sign(&self, log: &mut Log) -> Result<bool, Failed> {
+        self.keep(log).await?;
+        let Step { tree, nodes, more } = self.read(log, log.tree.clone(), None).await?;
+        if tree.size() == log.tree.size() {
             return Ok(false);
         }
-        let signed = Checkpoint::new(self.origin(tenant)?, head).sign(&self.key)?;
-        // The bus decides between signers, so it comes first; a head that is not stored yet is found there.
-        let message = self.publish(tenant, &signed, log.message).await?;
+        let Resources { bus, key, .. } = &self.resources;
+        let checkpoint = Checkpoint::new(log.origin.clone(), tree.head());
+        let signed = checkpoint.sign(key).map_err(|_| Refusal::Name)?;
         let note = signed.to_string();
-        self.ledger.store(tenant, head.size, &note, &nodes).await?;
-        *log = Log { tree, message };
-        Ok(true)
+        let published = bus.publish_checkpoint(&log.tenant, &note, log.seq).await;
+        match published {
+            Ok(seq) => log.follow(tree, seq, Unkept { signed, nodes }),
+            Err(CheckpointError::Stale) => return self.adopt(log).await,
+            Err(CheckpointError::Bus(error)) => return Err(error.into()),
+        }
+        self.keep(log).await?;
+        metrics::counter!(metric::CHECKPOINTS).increment(1);
+        Ok(more)
     }
 
-    async fn publish(
-        &self,
-        tenant: &TenantId,
-        signed: &SignedCheckpoint,
-        after: u64,
-    ) -> Result<u64, Trouble> {
-        let note = signed.to_string();
-        Ok(self.bus.publish_checkpoint(tenant, &note, after).await?)
-    }
-
-    fn origin(&self, tenant: &TenantId) -> Result<Origin, Trouble> {
-        Ok(format!("{}/{tenant}", self.name).parse()?)
-    }
-
-    /// The head of a note, if a key of this log has signed it as this tenant's.
-    fn own(&self, origin: &Origin, note: &str, place: Place) -> Result<SignedCheckpoint, Fault> {
-        let foreign = Fault::Foreign { place };
-        let signed: SignedCheckpoint = note.parse().map_err(|_| foreign)?;
-        let name: KeyName = origin.as_str().parse().map_err(|_| foreign)?;
-        let keys: Vec<VerifierKey> = self
-            .keys
-            .iter()
-            .map(|key| VerifierKey::new(name.clone(), Algorithm::Ed25519, *key))
-            .collect();
-        let is_own = signed.checkpoint().origin == *origin && signed.verify(&keys).is_ok();
-        if is_own { Ok(signed) } else { Err(foreign) }
-    }
-
-    /// The tree of so many leaves, from the stored nodes and the rows at its edge.
-    async fn tree(&self, tenant: &TenantId, size: u64) -> Result<Frontier, Trouble> {
-        let shorter = Fault::Shorter { size };
-        let plan = Plan::frontier(size).ok_or(shorter)?;
-        let tiles = self.ledger.tiles(tenant, plan.tiles()).await?;
-        let peaks = plan.compute(&tiles).map_err(|_| shorter)?;
-        Ok(Frontier::from_peaks(size, peaks)?)
-    }
-
-    /// The tree with the rows that follow: up to `size` leaves, or all that there are.
-    async fn grow(
-        &self,
-        tenant: &TenantId,
-        tree: &Frontier,
-        size: Option<u64>,
-    ) -> Result<Grown, Trouble> {
-        let mut grown = Grown {
-            tree: tree.clone(),
-            nodes: Vec::new(),
+    /// Follows a head that another signer published, or this one before it lost the answer.
+    async fn adopt(&self, log: &mut Log) -> Result<bool, Failed> {
+        let Some(published) = self.resources.bus.checkpoint(&log.tenant).await? else {
+            return Err(Failed::Doubtful);
         };
-        loop {
-            let at = grown.tree.head().size;
-            let left = size.map_or(u64::from(HASHES_MAX), |size| size.saturating_sub(at));
-            let limit = u32::try_from(left).unwrap_or(HASHES_MAX).min(HASHES_MAX);
-            let hashes = if limit == 0 {
-                Vec::new()
-            } else {
-                self.ledger.hashes(tenant, at, limit).await?
-            };
-            for hash in &hashes {
-                grown
-                    .nodes
-                    .extend(grown.tree.append(NodeHash::of_span(hash)));
-            }
-            if hashes.len() < HASHES_MAX as usize {
+        let signed = log.believe(&published.note, Place::Bus)?;
+        let head = signed.checkpoint().head;
+        if head.size < log.tree.size() {
+            return Err(Failed::Doubtful);
+        }
+        let mut nodes = Vec::new();
+        let mut tree = log.tree.clone();
+        while tree.size() < head.size {
+            let step = self.read(log, tree, Some(head.size)).await?;
+            nodes.extend(step.nodes);
+            tree = step.tree;
+            if !step.more {
                 break;
             }
         }
-        match size {
-            Some(size) if grown.tree.head().size < size => Err(Fault::Shorter { size }.into()),
-            Some(_) | None => Ok(grown),
+        compare(&tree, head)?;
+        log.follow(tree, published.seq, Unkept { signed, nodes });
+        self.keep(log).await?;
+        metrics::counter!(metric::ADOPTED).increment(1);
+        Ok(true)
+    }
+
+    /// Keeps the newest head in the ledger, if it is not known to be there.
+    async fn keep(&self, log: &mut Log) -> Result<(), Failed> {
+        let Some(Unkept { signed, nodes }) = &log.unkept else {
+            return Ok(());
+        };
+        let stands = self
+            .resources
+            .ledger
+            .store(&log.tenant, signed, nodes)
+            .await?;
+        if !stands {
+            let size = signed.checkpoint().head.size;
+            return Err(Refusal::Kept { size }.into());
         }
+        log.unkept = None;
+        Ok(())
+    }
+
+    /// Grows the log's tree to a signed head, row by row; gives the nodes that are not stored.
+    async fn recompute(&self, log: &mut Log, head: TreeHead) -> Result<Vec<Completed>, Failed> {
+        let mut missing = Vec::new();
+        while log.tree.size() < head.size {
+            let tree = std::mem::take(&mut log.tree);
+            let step = self.read(log, tree, Some(head.size)).await?;
+            log.tree = step.tree;
+            let stored = self
+                .resources
+                .ledger
+                .nodes(&log.tenant, &step.nodes)
+                .await?;
+            for (node, stored) in step.nodes.into_iter().zip(stored) {
+                let Completed { level, index, hash } = node;
+                match stored {
+                    None => missing.push(node),
+                    Some(stored) if stored == hash => {}
+                    Some(_) => return Err(Refusal::Node { level, index }.into()),
+                }
+            }
+            if !step.more {
+                break;
+            }
+        }
+        compare(&log.tree, head)?;
+        Ok(missing)
+    }
+
+    /// Extends a tree by the rows that are there, up to a size where one is given.
+    async fn read(&self, log: &Log, mut tree: Tree, until: Option<u64>) -> Result<Step, Failed> {
+        let mut nodes = Vec::new();
+        for _ in 0..READS_MAX {
+            let from = tree.reads_from();
+            let left = until.map_or(u64::MAX, |until| until.saturating_sub(from) + 1);
+            let wanted = u32::try_from(left).unwrap_or(ROWS).min(ROWS);
+            let rows = self
+                .resources
+                .ledger
+                .leaves(&log.tenant, from, wanted)
+                .await?;
+            let is_full = rows.len() as u64 == u64::from(wanted);
+            let before = tree.size();
+            nodes.extend(tree.extend(&rows)?);
+            metrics::counter!(metric::LEAVES).increment(tree.size() - before);
+            if !is_full || until.is_some_and(|until| tree.size() >= until) {
+                let more = false;
+                return Ok(Step { tree, nodes, more });
+            }
+        }
+        let more = true;
+        Ok(Step { tree, nodes, more })
     }
 }
 
-fn same(tree: &Frontier, signed: &SignedCheckpoint) -> Result<(), Fault> {
-    let TreeHead { size, .. } = signed.checkpoint().head;
-    if tree.head() == signed.checkpoint().head {
-        Ok(())
-    } else {
-        Err(Fault::Differs { size })
+impl Log {
+    fn follow(&mut self, tree: Tree, seq: u64, newest: Unkept) {
+        self.tree = tree;
+        self.seq = seq;
+        self.unkept = Some(newest);
     }
+
+    /// Reads a signed head, if a key of this log has signed it as this log's.
+    fn believe(&self, note: &str, place: Place) -> Result<SignedCheckpoint, Refusal> {
+        let signed: SignedCheckpoint = note.parse().map_err(|_| Refusal::Untrusted { place })?;
+        let is_ours = signed.checkpoint().origin == self.origin;
+        if !is_ours || signed.verify(&self.keys).is_err() {
+            return Err(Refusal::Untrusted { place });
+        }
+        Ok(signed)
+    }
+}
+
+/// Whether a tree is the one that was signed.
+fn compare(tree: &Tree, head: TreeHead) -> Result<(), Refusal> {
+    if tree.size() < head.size {
+        return Err(Refusal::Shorter {
+            sealed: tree.size(),
+            signed: head.size,
+        });
+    }
+    if tree.head() != head {
+        return Err(Refusal::Root { size: head.size });
+    }
+    Ok(())
 }

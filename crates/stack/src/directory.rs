@@ -11,7 +11,7 @@ use crate::{Error, error::Attempt, port::describe_process};
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -53,11 +53,19 @@ impl Directory {
             .and_then(|()| lock.rewind())
             .and_then(|()| write!(lock, "{}", std::process::id()))
             .attempt(|| format!("cannot write {}", lock_file(&path).display()))?;
-        Ok(Directory { path, _lock: lock })
+        Ok(Directory { path, lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for Directory {
+    /// Closing the file is not enough: a child that another thread is just starting holds it too, until it is another program.
+    fn drop(&mut self) {
+        // The kernel does it at the end of the process at the latest.
+        let _ = self.lock.unlock();
     }
 }
 

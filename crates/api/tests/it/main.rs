@@ -17,3 +17,4 @@ mod following;
 mod log;
 mod publishing;
 mod reading;
+mod verifying;

@@ -150,6 +150,10 @@ impl World {
         }
     }
 
+    pub(crate) fn signers_ledger(&self) -> ledger::Signer {
+        ledger::Signer::connect(&self.store.config(Role::Signer)).unwrap()
+    }
+
     pub(crate) fn resources(&self, checks: Vec<Check>) -> Resources {
         self.store.resources(&self.bus, checks)
     }

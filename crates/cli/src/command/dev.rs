@@ -7,7 +7,6 @@ mod servers;
 use std::{future::Future, path::Path};
 
 use anyhow::{Context, Result};
-use clap::ValueEnum as _;
 use logline_bus::Bus;
 use logline_span::{Principal, Reader, TenantId};
 use tokio_util::sync::CancellationToken;
@@ -77,11 +76,13 @@ async fn stay_up(
         () = &mut stop => return Ok(Exit::Done),
     };
     configure(&mut settings, command, &servers, &secrets)?;
+    let signer_key = secrets::signer_key(directory)?;
+    settings.signer.key_file = signer_key.to_string_lossy().into_owned();
     let shutdown = CancellationToken::new();
     let started = async {
         migrate::ledger(&settings).await?;
         bind_login(&settings, &secrets).await?;
-        Parts::start(&settings, Role::value_variants(), shutdown.clone()).await
+        Parts::start(&settings, &Role::ALL, shutdown.clone()).await
     };
     let parts = tokio::select! {
         parts = started => parts.map_err(|error| name_flag(error, command))?,
@@ -161,17 +162,17 @@ fn configure(
     ledger.projector_url = url(logline_ledger::Role::Projector, &secrets.projector);
     ledger.reader_url = url(logline_ledger::Role::Reader, &secrets.reader);
     ledger.actor_url = url(logline_ledger::Role::Actor, &secrets.actor);
-    ledger.verifier_url = url(logline_ledger::Role::Verifier, &secrets.verifier);
     ledger.signer_url = url(logline_ledger::Role::Signer, &secrets.signer);
+    ledger.verifier_url = url(logline_ledger::Role::Verifier, &secrets.verifier);
     ledger.projector_password = Hidden::new(&secrets.projector);
     ledger.reader_password = Hidden::new(&secrets.reader);
     ledger.actor_password = Hidden::new(&secrets.actor);
-    ledger.verifier_password = Hidden::new(&secrets.verifier);
     ledger.signer_password = Hidden::new(&secrets.signer);
-    settings.signer.key_hex = Hidden::new(&secrets.log_key_hex);
-    settings.signer.key_file.clear();
+    ledger.verifier_password = Hidden::new(&secrets.verifier);
     settings.keys.signing_key_hex = Hidden::new(&secrets.signing_key_hex);
     settings.keys.signing_key_file.clear();
+    settings.signer.bus_user = servers::SIGNER_BUS_USER.to_owned();
+    settings.signer.bus_password = Hidden::new(&secrets.signer_bus);
     settings.api.listen = ([127, 0, 0, 1], command.port).into();
     settings.api.tokens.push(Token {
         digest: logline_span::Hash::of(secrets.token.as_bytes()).to_string(),

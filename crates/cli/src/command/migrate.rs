@@ -66,8 +66,8 @@ pub(crate) async fn ledger(settings: &Settings) -> Result<Vec<i64>> {
         (Role::Projector, &ledger.projector_password),
         (Role::Reader, &ledger.reader_password),
         (Role::Actor, &ledger.actor_password),
-        (Role::Verifier, &ledger.verifier_password),
         (Role::Signer, &ledger.signer_password),
+        (Role::Verifier, &ledger.verifier_password),
     ];
     let provision = Provision {
         log_name: ledger.log_name.clone(),

@@ -1,7 +1,6 @@
 //! `logline serve`: roles against given servers.
 
 use anyhow::Result;
-use clap::ValueEnum as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
     /// The roles of this process.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Role::value_variants().to_vec())]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Role::Projector, Role::Observer, Role::Worker, Role::Api])]
     roles: Vec<Role>,
 }
 

@@ -1,9 +1,13 @@
 //! `logline verify`: recomputes chain and content of every row from the stored columns (LED-9).
 
-use std::io::{IsTerminal, Write};
+use std::{
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use logline_ledger::{Scope, Verifier};
+use logline_proof::SignedCheckpoint;
 use logline_span::{Position, TenantId};
 
 use crate::{
@@ -23,6 +27,9 @@ pub(crate) struct Verify {
     /// Start at this position; the row before it is believed.
     #[arg(long, value_name = "POSITION")]
     from: Option<u64>,
+    /// A checkpoint that was kept outside, as `GET /api/checkpoints/{tenant}` gave it; may be given more than once.
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
 }
 
 pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
@@ -33,6 +40,11 @@ pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
             .from
             .map(|from| Position::new(from).context("positions begin at 1"))
             .transpose()?,
+        against: command
+            .against
+            .iter()
+            .map(|file| checkpoint(file))
+            .collect::<Result<_>>()?,
     };
     let form = output::form(global.output);
     let progress = std::io::stderr().is_terminal() && form == Output::Table;
@@ -81,4 +93,11 @@ pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
         }
     }
     Ok(if report.ok { Exit::Done } else { Exit::No })
+}
+
+fn checkpoint(file: &Path) -> Result<SignedCheckpoint> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read `{}`", file.display()))?;
+    text.parse()
+        .with_context(|| format!("`{}` holds no checkpoint", file.display()))
 }

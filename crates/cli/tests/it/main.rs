@@ -19,6 +19,7 @@ mod faults;
 mod offline;
 mod outage;
 mod process;
+mod proving;
 mod quiet;
 mod system;
 mod traces;

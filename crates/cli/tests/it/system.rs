@@ -101,18 +101,17 @@ fn configuration(postgres: &Postgres, nats: &Nats) -> String {
     let url = |role: &str| postgres.url(role, "password", "postgres");
     format!(
         "[bus]\nurl = \"{}\"\n[log]\nformat = \"text\"\n[keys]\nsigning_key_hex = \"{}\"\n[ledger]\nlog_name = \"faults\"\n\
-         admin_url = \"{}\"\nprojector_url = \"{}\"\nreader_url = \"{}\"\nactor_url = \"{}\"\nverifier_url = \"{}\"\nsigner_url = \"{}\"\n\
-         projector_password = \"password\"\nreader_password = \"password\"\nactor_password = \"password\"\nverifier_password = \"password\"\nsigner_password = \"password\"\n\
-         identity_key_hex = \"{}\"\n[signer]\nkey_hex = \"{}\"\n",
+         admin_url = \"{}\"\nprojector_url = \"{}\"\nreader_url = \"{}\"\nactor_url = \"{}\"\nsigner_url = \"{}\"\nverifier_url = \"{}\"\n\
+         projector_password = \"password\"\nreader_password = \"password\"\nactor_password = \"password\"\nsigner_password = \"password\"\nverifier_password = \"password\"\n\
+         identity_key_hex = \"{}\"\n",
         nats.url(),
         "7".repeat(64),
         postgres.superuser_url(),
         url("logline_projector"),
         url("logline_reader"),
         url("logline_actor"),
-        url("logline_verifier"),
         url("logline_signer"),
+        url("logline_verifier"),
         "5".repeat(64),
-        "3".repeat(64),
     )
 }

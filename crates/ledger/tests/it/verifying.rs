@@ -1,11 +1,14 @@
-use logline_ledger::{Failure, Part, Report, Scope};
+use logline_ledger::{Failure, Part, Report, Scope, VerifyError};
+use logline_proof::{
+    Algorithm, Checkpoint, Frontier, KeyName, NodeHash, Origin, SignedCheckpoint, VerifierKey,
+};
 use logline_span::{SigningKey, Span};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use sqlx::PgConnection;
 
-use crate::support::{Ledger, json, span, tenant, with};
+use crate::support::{LOG, Ledger, json, span, tenant, with};
 
 fn full(tenant: &str, signed: bool) -> Span {
     with(span(tenant, "alice"), |span| {
@@ -311,6 +314,7 @@ async fn verification_is_resumed_and_reported_as_specified() {
     let scope = Scope {
         tenants: vec![tenant("acme"), tenant("nobody")],
         from: Some("4".parse().unwrap()),
+        against: Vec::new(),
     };
     let later = ledger.verifier().verify(&scope, |_| ()).await.unwrap();
     assert!(
@@ -330,4 +334,186 @@ async fn verification_is_resumed_and_reported_as_specified() {
     });
     assert_eq!(serde_json::to_value(&report).unwrap(), expected);
     assert!(id.is_some());
+}
+
+/// The log's key of these tests.
+fn log_key() -> SigningKey {
+    SigningKey::from_seed(&[8; 32])
+}
+
+/// Signs a tenant's rows as the signer does, at each of these sizes; gives the last head.
+async fn sign(admin: &mut PgConnection, tenant: &str, sizes: &[u64]) -> SignedCheckpoint {
+    let name: KeyName = format!("{LOG}/{tenant}").parse().unwrap();
+    let key = VerifierKey::new(name.clone(), Algorithm::Ed25519, log_key().public_key());
+    sqlx::query(
+        "insert into ledger.log_key (tenant_id, key) values ($1, $2) on conflict do nothing",
+    )
+    .bind(tenant)
+    .bind(key.to_string())
+    .execute(&mut *admin)
+    .await
+    .unwrap();
+    let hashes: Vec<Vec<u8>> = sqlx::query_scalar(
+        "select curr_hash from ledger.span where tenant_id = $1 order by position",
+    )
+    .bind(tenant)
+    .fetch_all(&mut *admin)
+    .await
+    .unwrap();
+    let (mut tree, mut last) = (Frontier::new(), None);
+    for hash in hashes {
+        for node in tree.append(NodeHash::leaf(&hash)) {
+            sqlx::query(
+                "insert into ledger.node (tenant_id, level, index, hash) values ($1, $2, $3, $4)",
+            )
+            .bind(tenant)
+            .bind(i16::from(node.level))
+            .bind(i64::try_from(node.index).unwrap())
+            .bind(node.hash.as_bytes().as_slice())
+            .execute(&mut *admin)
+            .await
+            .unwrap();
+        }
+        let head = tree.head();
+        if sizes.contains(&head.size) {
+            let signed = Checkpoint::new(Origin::from(name.clone()), head)
+                .sign(&log_key())
+                .unwrap();
+            sqlx::query("insert into ledger.checkpoint (tenant_id, size, root, note) values ($1, $2, $3, $4)")
+                .bind(tenant)
+                .bind(i64::try_from(head.size).unwrap())
+                .bind(head.root.as_bytes().as_slice())
+                .bind(signed.to_string())
+                .execute(&mut *admin)
+                .await
+                .unwrap();
+            last = Some(signed);
+        }
+    }
+    last.unwrap()
+}
+
+/// What verification finds after a change to what the signer left; the change is taken back.
+async fn found_after(ledger: &Ledger, admin: &mut PgConnection, change: &str) -> Vec<(i64, Part)> {
+    let switched = |on: &str| {
+        ["span", "checkpoint", "node"]
+            .map(|table| {
+                let trigger = if table == "span" { "ur" } else { table };
+                format!("alter table ledger.{table} {on} trigger {trigger}_no_update;")
+            })
+            .concat()
+    };
+    let tables = ["span", "checkpoint", "node"];
+    let kept = tables
+        .map(|table| format!("create table public.kept_{table} as select * from ledger.{table};"));
+    sqlx::raw_sql(&format!("{}{}{change}", switched("disable"), kept.concat()))
+        .execute(&mut *admin)
+        .await
+        .unwrap();
+    let report = verify(ledger).await;
+    let back = tables.map(|table| {
+        format!("delete from ledger.{table}; insert into ledger.{table} select * from public.kept_{table}; drop table public.kept_{table};")
+    });
+    sqlx::raw_sql(&format!("{}{}", back.concat(), switched("enable always")))
+        .execute(&mut *admin)
+        .await
+        .unwrap();
+    let failures = report.failures.iter();
+    failures
+        .map(|failure| (failure.position, failure.part))
+        .collect()
+}
+
+/// LED-9: what no chain can tell, because it is consistent in itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_a_signed_head_is_found_led_8() {
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    sealer
+        .seal((0..300).map(|_| full("acme", false)).collect())
+        .await;
+    let mut admin = ledger.admin().await;
+    sign(&mut admin, "acme", &[1, 100, 256, 300]).await;
+    let whole = verify(&ledger).await;
+    assert!(whole.ok && !whole.anchored, "{:?}", whole.failures);
+
+    let tail = "delete from ledger.span where position > 298";
+    let root = "update ledger.checkpoint set root = sha256('x') where size = 100";
+    let note = "update ledger.checkpoint set note = replace(note, E'\\n100\\n', E'\\n101\\n') where size = 100";
+    let moved = "update ledger.checkpoint set size = 200 where size = 100";
+    let origin =
+        "update ledger.checkpoint set note = replace(note, 'acme', 'other') where size = 1";
+    let node = "update ledger.node set hash = sha256('x')";
+    let beyond = "insert into ledger.node (tenant_id, level, index, hash) values ('acme', 1, 1, sha256('x'))";
+    let all = "delete from ledger.span";
+    for (change, expected) in [
+        (tail, vec![(300, Part::Checkpoint)]),
+        (root, vec![(100, Part::Checkpoint)]),
+        (note, vec![(100, Part::Checkpoint)]),
+        (moved, vec![(200, Part::Checkpoint)]),
+        (origin, vec![(1, Part::Checkpoint)]),
+        (node, vec![(256, Part::Checkpoint)]),
+        (beyond, vec![(512, Part::Checkpoint)]),
+        (
+            all,
+            [1, 100, 256, 256, 300]
+                .map(|size| (size, Part::Checkpoint))
+                .to_vec(),
+        ),
+    ] {
+        assert_eq!(
+            found_after(&ledger, &mut admin, change).await,
+            expected,
+            "{change}"
+        );
+    }
+    let mended = verify(&ledger).await;
+    assert!(mended.ok, "{:?}", mended.failures);
+}
+
+/// A history rewritten with its heads, nodes and all, by someone who has the log's key as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_from_outside_finds_a_history_that_is_consistent_in_itself() {
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    sealer
+        .seal((0..9).map(|_| full("acme", false)).collect())
+        .await;
+    let mut admin = ledger.admin().await;
+    let kept = sign(&mut admin, "acme", &[9]).await;
+    let against = |signed: &SignedCheckpoint| Scope {
+        against: vec![signed.clone()],
+        ..Scope::default()
+    };
+    let report = ledger
+        .verifier()
+        .verify(&against(&kept), |_| ())
+        .await
+        .unwrap();
+    assert!(report.ok && report.anchored, "{:?}", report.failures);
+
+    let other = Ledger::fresh().await;
+    let mut sealer = other.sealer().await;
+    sealer
+        .seal((0..20).map(|_| full("acme", false)).collect())
+        .await;
+    let mut admin = other.admin().await;
+    sign(&mut admin, "acme", &[9, 20]).await;
+    let report = other
+        .verifier()
+        .verify(&against(&kept), |_| ())
+        .await
+        .unwrap();
+    assert!(!report.anchored);
+    assert_eq!(found(&report), [("acme", 9, Part::Checkpoint)]);
+
+    let foreign: Origin = "elsewhere/acme".parse().unwrap();
+    let foreign = Checkpoint::new(foreign, kept.checkpoint().head)
+        .sign(&log_key())
+        .unwrap();
+    let refused = other.verifier().verify(&against(&foreign), |_| ()).await;
+    assert!(
+        matches!(refused, Err(VerifyError::ForeignCheckpoint(_))),
+        "{refused:?}"
+    );
 }

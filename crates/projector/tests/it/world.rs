@@ -235,6 +235,7 @@ impl World {
         let scope = ledger::Scope {
             tenants: Vec::new(),
             from: None,
+            against: Vec::new(),
         };
         let report = verifier.verify(&scope, |_| {}).await.unwrap();
         assert!(

@@ -4,6 +4,12 @@
 mod world;
 
 #[cfg(test)]
+mod healing;
+#[cfg(test)]
+mod idling;
+#[cfg(test)]
+mod proving;
+#[cfg(test)]
 mod refusing;
 #[cfg(test)]
 mod signing;

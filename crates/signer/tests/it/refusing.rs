@@ -1,83 +1,153 @@
-//! A ledger that does not go on from what was signed.
+//! What does not extend what was signed is not signed, and told (LED-8, LED-16).
 
-use logline_signer::Health;
+use crate::world::{World, tenant};
 
-use crate::world::World;
-
-/// Signs two spans of each tenant, changes the ledger meanwhile, and goes on.
-async fn after(tampering: &str) -> (World, crate::world::Running) {
-    let mut world = World::new().await;
+/// Two tenants with a signed head each, and a signer that is gone.
+async fn signed() -> (World, crate::world::Running) {
+    let world = World::new().await;
+    let projector = world.projector();
     let signer = world.signer().await;
-    for tenant in ["acme", "globex"] {
-        world.seal(tenant, 2).await;
-        world.head_at(tenant, 2).await;
+    for name in ["acme", "beta"] {
+        world.seal_many(name, 5).await;
+        world.signed(name, 5).await;
     }
     signer.stop().await;
-    world.tamper(tampering);
-    let signer = world.signer().await;
-    (world, signer)
+    (world, projector)
 }
 
-#[track_caller]
-fn is_refusing(health: &Health) -> bool {
-    *health == Health::Refusing { tenants: 1 }
+/// The other tenant goes on, and this one's newest head stays where it was.
+async fn others_go_on(world: &World) {
+    world.seal("beta", "").await;
+    world.signed("beta", 6).await;
+    world.seal("acme", "").await;
+    let last = world.seal("beta", "").await;
+    world.signed("beta", 7).await;
+    let (_, newest) = world.published("acme", 1).await;
+    assert_eq!(newest.checkpoint().head.size, 5, "{last:?}");
+    assert_eq!(world.check("beta").await, heads(world));
+}
+
+fn heads(world: &World) -> usize {
+    let count = world.sql("select count(*) from ledger.checkpoint where tenant_id = 'beta'");
+    count.parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_changed_below_the_signed_head_stops_the_signing_of_that_log_alone() {
-    let (mut world, mut signer) = after(
-        "update ledger.span set curr_hash = sha256('forged') where tenant_id = 'acme' and position = 1",
-    )
-    .await;
-    world.seal("acme", 1).await;
-    let incident = world.incident("acme").await;
-    assert!(incident.contains("log_differs"), "{incident}");
-    signer.becomes(is_refusing).await;
-    world.seal("globex", 1).await;
-    assert_eq!(
-        world.head_at("globex", 3).await,
-        world.signed("globex", 3).await
+async fn a_row_that_was_changed_below_the_head_stops_its_tenant_alone() {
+    let (world, _projector) = signed().await;
+    world.tamper(
+        "span",
+        "ur_no_update",
+        "update ledger.span set curr_hash = sha256('other') where tenant_id = 'acme' and position = 2",
     );
-    signer.stop().await;
-    let stored = world.stored("acme").await.unwrap();
-    assert_eq!(stored.checkpoint().head.size, 2);
+    let _signer = world.signer().await;
+    world.seal("acme", "").await;
+    assert_eq!(world.incident("acme").await, "root_differs");
+    others_go_on(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_restored_from_before_the_signed_head_is_not_signed_until_it_caught_up() {
-    // A ledger of yesterday, while the bus knows the head of today.
-    let (mut world, mut signer) = after(
-        "create table ledger.kept as select * from ledger.span where tenant_id = 'acme' and position = 2;
-         delete from ledger.span where tenant_id = 'acme' and position = 2;
-         delete from ledger.checkpoint where tenant_id = 'acme'",
-    )
-    .await;
-    let incident = world.incident("acme").await;
-    assert!(incident.contains("log_shorter"), "{incident}");
-    signer.becomes(is_refusing).await;
-    world.tamper("insert into ledger.span select * from ledger.kept");
-    world.seal("acme", 1).await;
-    assert!(world.head("acme").await.checkpoint().head.size >= 3);
-    signer.becomes(|health| *health == Health::Active).await;
-    signer.stop().await;
+async fn a_ledger_that_was_cut_off_is_refused() {
+    let (world, projector) = signed().await;
+    // A restored backup knows neither the rows nor the heads after it.
+    projector.stop().await;
+    world.tamper(
+        "span",
+        "ur_no_update",
+        "delete from ledger.span where tenant_id = 'acme' and position > 3",
+    );
+    world.tamper(
+        "checkpoint",
+        "checkpoint_no_update",
+        "delete from ledger.checkpoint where tenant_id = 'acme' and size > 3",
+    );
+    let _signer = world.signer().await;
+    let _projector = world.projector();
+    assert_eq!(world.incident("acme").await, "ledger_shorter");
+    others_go_on(&world).await;
+    // It stays refused when the chain has grown past the head again.
+    world.seal_many("acme", 5).await;
+    let again = world.signer().await;
+    others_stay(&world).await;
+    again.stop().await;
+}
+
+async fn others_stay(world: &World) {
+    world.seal("beta", "").await;
+    world.signed("beta", 8).await;
+    let newest = world.signers_ledger().newest(&tenant("acme")).await;
+    let size = newest.unwrap().map(|note| {
+        let signed: logline_proof::SignedCheckpoint = note.parse().unwrap();
+        signed.checkpoint().head.size
+    });
+    assert!(size.is_none_or(|size| size <= 3), "{size:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_the_log_never_signed_is_not_extended() {
-    let mut world = World::new().await;
-    world.seal("acme", 2).await;
-    let signed = world.signed("acme", 2).await.to_string();
-    let forged = signed.replacen("\n2\n", "\n3\n", 1);
-    let tenant = "acme".parse().unwrap();
-    world
-        .bus
-        .publish_checkpoint(&tenant, &forged, 0)
+async fn a_head_that_nobody_of_this_log_has_signed_is_refused() {
+    let (world, _projector) = signed().await;
+    let forged = world.published("beta", 5).await.1.to_string();
+    let name = tenant("acme");
+    let seq = world.bus.checkpoint(&name).await.unwrap().unwrap().seq;
+    // The login of the other parts may not even publish it: a stranger with the server's own rights does.
+    let outcome = world.bus.publish_checkpoint(&name, &forged, seq).await;
+    assert!(outcome.is_err(), "{outcome:?}");
+    let stranger = world.stranger().await;
+    stranger
+        .publish_checkpoint(&name, &forged, seq)
         .await
         .unwrap();
-    let mut signer = world.signer().await;
-    let incident = world.incident("acme").await;
-    assert!(incident.contains("log_foreign"), "{incident}");
-    signer.becomes(is_refusing).await;
+    world.seal("acme", "").await;
+    let _signer = world.signer().await;
+    assert_eq!(world.incident("acme").await, "head_untrusted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_node_that_was_changed_is_noticed() {
+    let world = World::new().await;
+    let _projector = world.projector();
+    let signer = world.signer().await;
+    world.seal_many("acme", 300).await;
+    world.signed("acme", 300).await;
     signer.stop().await;
-    assert_eq!(world.stored("acme").await, None);
+    world.tamper(
+        "node",
+        "node_no_update",
+        "update ledger.node set hash = sha256('other') where tenant_id = 'acme'",
+    );
+    world.seal("acme", "").await;
+    let _signer = world.signer().await;
+    assert_eq!(world.incident("acme").await, "node_differs");
+}
+
+/// LED-1
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_was_signed_can_be_changed_or_taken_back() {
+    let (world, _projector) = signed().await;
+    for table in ["node", "checkpoint", "log_key"] {
+        for statement in [
+            format!("update ledger.{table} set tenant_id = 'x'"),
+            format!("delete from ledger.{table}"),
+            format!("truncate ledger.{table}"),
+        ] {
+            let outcome = world.sql(&format!(
+                "do $$ begin {statement}; raise exception 'done'; exception when restrict_violation then null; end $$; select 'refused'"
+            ));
+            assert_eq!(outcome, "refused", "{statement}");
+        }
+    }
+}
+
+/// The signer reads no content (LED-2).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signers_login_reads_hashes_alone() {
+    let world = World::new().await;
+    for column in ["who", "content", "prev_hash", "content_hash"] {
+        let may = format!(
+            "select has_column_privilege('logline_signer', 'ledger.span', '{column}', 'select')"
+        );
+        assert_eq!(world.sql(&may), "f", "{column}");
+    }
+    let writes = "select has_table_privilege('logline_signer', 'ledger.span', 'insert, update, delete, truncate')";
+    assert_eq!(world.sql(writes), "f");
 }

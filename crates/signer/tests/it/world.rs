@@ -1,64 +1,84 @@
-//! A bus, a ledger, a projector and signers between them.
+//! A bus, a ledger, a projector that seals, and signers under logins of their own.
 
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use async_nats::Subscriber;
-use futures_util::StreamExt as _;
-use logline_bus::{Answer, Bus, Outgoing, Receipt};
-use logline_ledger::{self as ledger, IdentityKey, Provision, Role, RolePassword, Writer};
-use logline_projector::Projector;
-use logline_proof::{
-    Algorithm, Checkpoint, Frontier, NodeHash, Plan, SignedCheckpoint, VerifierKey,
+use logline_bus::subject::{signed_addresses, signer_addresses};
+use logline_bus::{Answer, Bus, Outgoing, Receipt, Secret};
+use logline_ledger::{
+    self as ledger, IdentityKey, Leaf, Provision, Reader, Role, RolePassword, Writer,
 };
-use logline_signer::{Config, Health, Signer};
-use logline_span::{Encoding, Hash, Limits, SigningKey};
+use logline_projector::Projector;
+use logline_proof::tree::verify_consistency;
+use logline_proof::{
+    Algorithm, Frontier, NodeHash, Plan, Policy, SignedCheckpoint, TreeHead, VerifierKey,
+};
+use logline_signer::{Config, Health, Resources, Signer};
+use logline_span::{Encoding, Limits, SigningKey, TenantId};
 use logline_testkit::{Database, Nats, Postgres, deadline};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const LOG: &str = "log.test";
 const PASSWORD: &str = "test";
-const LOG: &str = "log.test";
+/// How often something that says nothing by itself is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 pub(crate) struct World {
+    pub(crate) nats: Nats,
     pub(crate) bus: Bus,
-    pub(crate) ledger: ledger::Signer,
-    /// Heads as they are published, and incidents on their way in.
-    told: Subscriber,
+    /// Port on which the bus counts its messages.
+    pub(crate) monitor: u16,
     database: Database,
-    nats: Nats,
-    _projector: JoinSet<()>,
 }
 
-/// A signer at work; dropping it is pulling its plug.
+/// A part at work; dropping it is pulling its plug.
 pub(crate) struct Running {
     tasks: JoinSet<()>,
     stop: CancellationToken,
-    pub(crate) health: watch::Receiver<Health>,
 }
 
-pub(crate) fn key() -> SigningKey {
-    SigningKey::from_seed(&[9; 32])
-}
+impl Running {
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        deadline(PATIENCE, self.tasks.join_next()).await;
+    }
 
-/// By which others verify a tenant's heads.
-pub(crate) fn verifier_key(tenant: &str) -> VerifierKey {
-    let name = format!("{LOG}/{tenant}").parse().unwrap();
-    VerifierKey::new(name, Algorithm::Ed25519, key().public_key())
+    /// Gone in the middle of whatever it does.
+    pub(crate) async fn die(mut self) {
+        self.tasks.shutdown().await;
+    }
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let nats = Nats::start().await;
-        let bus = connect(&nats).await;
+        let list = |addresses: Vec<String>| {
+            let quoted: Vec<_> = addresses.iter().map(|it| format!("\"{it}\"")).collect();
+            quoted.join(", ")
+        };
+        let (signer, signed) = (list(signer_addresses()), list(signed_addresses()));
+        // Given back at once, for the server to take.
+        let monitor = {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap().port()
+        };
+        let nats = Nats::start_with(format!(
+            "http: \"127.0.0.1:{monitor}\"\njetstream {{}}\nauthorization {{ users: [\n\
+             {{ user: parts, password: {PASSWORD}, permissions: {{ publish: {{ deny: [{signed}] }} }} }}\n\
+             {{ user: signer, password: {PASSWORD}, permissions: {{ publish: {{ allow: [{signer}] }}, subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}\n\
+             {{ user: anyone, password: {PASSWORD} }} ] }}\nno_auth_user: anyone\n"
+        ))
+        .await;
+        let bus = connect(&nats, Some("parts")).await;
         bus.migrate().await.unwrap();
         let database = Postgres::shared().database().await;
         let provision = Provision {
             log_name: LOG.to_owned(),
-            identity_key: IdentityKey::from_bytes([7; IdentityKey::LEN]),
-            passwords: [Role::Projector, Role::Signer]
+            identity_key: key(),
+            passwords: Role::ALL
                 .map(|role| RolePassword {
                     role,
                     password: PASSWORD.to_owned(),
@@ -66,223 +86,263 @@ impl World {
                 .to_vec(),
         };
         ledger::migrate(&database.url(), &provision).await.unwrap();
-        let writer = Writer::connect(&config(&database, Role::Projector)).unwrap();
-        let projector = Projector::new(projector_config(), connect(&nats).await, writer);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(projector.run(CancellationToken::new()));
-        let client = async_nats::connect(nats.url()).await.unwrap();
-        let told = client.subscribe(">").await.unwrap();
-        client.flush().await.unwrap();
         Self {
-            ledger: ledger::Signer::connect(&config(&database, Role::Signer)).unwrap(),
-            bus,
-            told,
-            database,
             nats,
-            _projector: tasks,
+            bus,
+            monitor,
+            database,
         }
     }
 
-    pub(crate) async fn signer(&self) -> Running {
-        let config = Config {
-            gather: Duration::from_millis(20),
-            logs_max: 2,
+    fn config(&self, role: Role) -> ledger::Config {
+        ledger::Config {
+            url: self.database.url_as(role.name(), PASSWORD),
+            connections_max: 4,
+            acquire_timeout: Duration::from_secs(5),
+            application_name: "test".to_owned(),
+        }
+    }
+
+    pub(crate) fn projector(&self) -> Running {
+        let config = logline_projector::Config {
+            shard: 0,
+            take_over: Duration::from_secs(1),
+            ack_wait: Duration::from_secs(2),
+            ack_pending_max: 10_000,
+            batch_max: 200,
+            batch_bytes_max: 4 << 20,
+            tenants_cached_max: 100,
+            ingest_keep: Duration::from_secs(3600),
+            limits: Limits::STANDARD,
         };
-        let bus = connect(&self.nats).await;
-        let signer = Signer::new(config, bus, self.ledger.clone(), key());
+        let writer = Writer::connect(&self.config(Role::Projector)).unwrap();
+        let projector = Projector::new(config, self.bus.clone(), writer);
+        running(|stop| projector.run(stop))
+    }
+
+    /// A signer under its own logins, whose rights are those of a deployment.
+    pub(crate) async fn signer(&self) -> Running {
+        self.watched_signer().await.0
+    }
+
+    pub(crate) async fn watched_signer(&self) -> (Running, watch::Receiver<Health>) {
+        let config = Config {
+            interval: Duration::from_millis(50),
+            parallel_max: 3,
+        };
+        let resources = Resources {
+            bus: connect(&self.nats, Some("signer")).await,
+            ledger: self.signers_ledger(),
+            key: log_key(),
+        };
+        let signer = Signer::new(config, resources);
         let health = signer.health();
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(signer.run(stop.clone()));
-        Running {
-            tasks,
-            stop,
-            health,
-        }
+        (running(|stop| signer.run(stop)), health)
     }
 
-    /// Publishes so many spans of a tenant, all sealed on return.
-    pub(crate) async fn seal(&self, tenant: &str, count: usize) {
+    /// Someone with all rights on the bus.
+    pub(crate) async fn stranger(&self) -> Bus {
+        connect(&self.nats, None).await
+    }
+
+    pub(crate) fn signers_ledger(&self) -> ledger::Signer {
+        ledger::Signer::connect(&self.config(Role::Signer)).unwrap()
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::connect(&self.config(Role::Reader), key()).unwrap()
+    }
+
+    /// Publishes for alice of a tenant and waits for the receipt.
+    pub(crate) async fn seal(&self, tenant: &str, more: &str) -> Receipt {
         let subject = format!("ingest.{tenant}.alice.activity").parse().unwrap();
-        for number in 0..count {
-            let body = format!(r#"{{"who":"alice","this":"door {number}"}}"#);
-            let sent = self
-                .bus
-                .publish_sealed(&subject, outgoing(body), PATIENCE)
-                .await;
-            let Answer::Receipt(Receipt::Sealed { .. }) = sent.unwrap() else {
-                panic!("not sealed")
-            };
+        let body = format!(r#"{{"who":"alice","this":"door"{more}}}"#);
+        let sent = self.bus.publish_sealed(&subject, outgoing(&body), PATIENCE);
+        match sent.await.unwrap() {
+            Answer::Receipt(receipt) => receipt,
+            Answer::Pending { seq } => panic!("no receipt for message {seq}"),
         }
     }
 
-    /// The next head of a tenant that is published.
-    pub(crate) async fn head(&mut self, tenant: &str) -> SignedCheckpoint {
-        let subject = format!("ledger.checkpoint.{tenant}");
-        let text = self.told(|heard| heard == subject).await;
-        let signed: SignedCheckpoint = text.parse().unwrap();
-        assert!(signed.verify(&[verifier_key(tenant)]).is_ok());
-        signed
+    /// Publishes so many spans at once, and waits until the last is sealed.
+    pub(crate) async fn seal_many(&self, tenant: &str, count: usize) {
+        let subject = format!("ingest.{tenant}.alice.activity").parse().unwrap();
+        for _ in 1..count {
+            let body = r#"{"who":"alice","this":"door"}"#;
+            self.bus.publish(&subject, outgoing(body)).await.unwrap();
+        }
+        self.seal(tenant, "").await;
     }
 
-    /// The head of a tenant that covers so many spans.
-    pub(crate) async fn head_at(&mut self, tenant: &str, size: u64) -> SignedCheckpoint {
-        loop {
-            let signed = self.head(tenant).await;
-            if signed.checkpoint().head.size == size {
-                return signed;
+    /// Waits until the ledger has a signed head of that size or more; gives the newest.
+    pub(crate) async fn signed(&self, tenant: &str, size: u64) -> SignedCheckpoint {
+        let (ledger, name) = (self.signers_ledger(), self::tenant(tenant));
+        until(async || {
+            let note = ledger.newest(&name).await.unwrap()?;
+            let signed: SignedCheckpoint = note.parse().unwrap();
+            (signed.checkpoint().head.size >= size).then_some(signed)
+        })
+        .await
+    }
+
+    /// Waits until the bus has a signed head of that size or more; gives its number and the newest.
+    pub(crate) async fn published(&self, tenant: &str, size: u64) -> (u64, SignedCheckpoint) {
+        let name = self::tenant(tenant);
+        until(async || {
+            let published = self.bus.checkpoint(&name).await.unwrap()?;
+            let signed: SignedCheckpoint = published.note.parse().unwrap();
+            (signed.checkpoint().head.size >= size).then_some((published.seq, signed))
+        })
+        .await
+    }
+
+    /// The leaves of a tenant's tree, from the rows.
+    pub(crate) async fn leaves(&self, tenant: &str) -> Vec<NodeHash> {
+        let (ledger, name) = (self.signers_ledger(), self::tenant(tenant));
+        let rows = ledger.leaves(&name, 1, 100_000).await.unwrap();
+        let leaf = |Leaf { curr_hash, .. }: &Leaf| NodeHash::of_span(curr_hash);
+        rows.iter().map(leaf).collect()
+    }
+
+    /// Every signed head of a tenant verifies, is the tree of the rows up to there, and follows from each earlier one.
+    pub(crate) async fn check(&self, tenant: &str) -> usize {
+        let leaves = self.leaves(tenant).await;
+        let notes = self.sql(&format!(
+            "select encode(convert_to(note, 'UTF8'), 'hex') from ledger.checkpoint where tenant_id = '{tenant}' order by size"
+        ));
+        let notes: Vec<SignedCheckpoint> = notes.lines().map(unhex).collect();
+        let policy = policy(tenant);
+        let mut heads: Vec<TreeHead> = Vec::new();
+        for note in &notes {
+            let head = policy.trust(note).unwrap().head;
+            let within = &leaves[..usize::try_from(head.size).unwrap()];
+            assert_eq!(tree(within), head, "{tenant} at {}", head.size);
+            heads.push(head);
+        }
+        for (place, new) in heads.iter().enumerate() {
+            for old in &heads[..place] {
+                let plan = Plan::consistency(old.size, new.size).unwrap();
+                let path = plan.compute(&tiles(&plan, &leaves)).unwrap();
+                verify_consistency(old, new, &path).unwrap();
             }
         }
+        heads.len()
     }
 
-    /// The next incident that the signer reports of a tenant.
-    pub(crate) async fn incident(&mut self, tenant: &str) -> String {
-        let subject = format!("ingest.{tenant}.edge:signer.incident");
-        self.told(|heard| heard == subject).await
-    }
-
-    async fn told(&mut self, is_wanted: impl Fn(&str) -> bool) -> String {
-        loop {
-            let message = deadline(PATIENCE, self.told.next()).await.unwrap();
-            if is_wanted(&message.subject) {
-                return String::from_utf8(message.payload.to_vec()).unwrap();
-            }
-        }
-    }
-
-    /// The hashes of a tenant's chain, as the ledger has them.
-    pub(crate) async fn hashes(&self, tenant: &str) -> Vec<Hash> {
-        let tenant = tenant.parse().unwrap();
-        self.ledger.hashes(&tenant, 0, 100_000).await.unwrap()
-    }
-
-    /// The head that so many rows lead to, signed by the log's key.
-    pub(crate) async fn signed(&self, tenant: &str, size: usize) -> SignedCheckpoint {
-        let mut tree = Frontier::new();
-        for hash in self.hashes(tenant).await.iter().take(size) {
-            tree.append(NodeHash::of_span(hash));
-        }
-        let origin = format!("{LOG}/{tenant}").parse().unwrap();
-        Checkpoint::new(origin, tree.head()).sign(&key()).unwrap()
-    }
-
-    /// The hashes of a plan, from what the ledger stores.
-    pub(crate) async fn compute(&self, tenant: &str, plan: &Plan) -> Vec<NodeHash> {
-        let tenant = tenant.parse().unwrap();
-        let tiles = self.ledger.tiles(&tenant, plan.tiles()).await.unwrap();
-        plan.compute(&tiles).unwrap()
-    }
-
-    /// The newest head that is stored.
-    pub(crate) async fn stored(&self, tenant: &str) -> Option<SignedCheckpoint> {
-        let note = self.ledger.newest(&tenant.parse().unwrap()).await.unwrap();
-        note.map(|note| note.parse().unwrap())
-    }
-
-    /// Changes the ledger as only its host can.
-    pub(crate) fn tamper(&self, statement: &str) {
-        let script = format!("set session_replication_role = replica; {}", statement);
-        let triggers = ["span", "node", "checkpoint"].map(|table| {
-            let trigger = if table == "span" { "ur" } else { table };
-            format!("alter table ledger.{table} disable trigger {trigger}_no_update;")
-        });
-        self.psql(&self.database.url(), &(triggers.concat() + &script))
-            .unwrap();
-    }
-
-    /// Takes the heads from the bus, as a lost store would.
-    pub(crate) fn forget_heads(&self) {
-        let purged = Command::new(logline_testkit::nats_cli())
-            .args([
-                "--server",
-                &self.nats.url(),
-                "stream",
-                "purge",
-                "--force",
-                "CHECKPOINTS",
-            ])
-            .output()
-            .unwrap();
-        assert!(purged.status.success(), "{purged:?}");
-    }
-
-    /// What Postgres says to the signer's login.
-    pub(crate) fn as_signer(&self, statement: &str) -> Result<String, String> {
-        self.psql(
-            &self.database.url_as(Role::Signer.name(), PASSWORD),
-            statement,
-        )
-    }
-
-    fn psql(&self, url: &str, statement: &str) -> Result<String, String> {
+    /// Runs SQL as the superuser and gives its output, unaligned.
+    pub(crate) fn sql(&self, statement: &str) -> String {
         let output = Command::new(logline_testkit::psql())
-            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
-            .args(["--set", "ON_ERROR_STOP=1", "--command", statement])
-            .arg(url)
+            .args(["--no-psqlrc", "-qtA", "--command", statement])
+            .arg(self.database.url())
             .output()
             .unwrap();
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Does to the rows what only the owner of the server can.
+    pub(crate) fn tamper(&self, table: &str, trigger: &str, statement: &str) {
+        self.sql(&format!(
+            "alter table ledger.{table} disable trigger {trigger}; {statement}; \
+             alter table ledger.{table} enable always trigger {trigger}"
+        ));
+    }
+
+    /// The code of the incident that the signer reported in a tenant's own chain.
+    pub(crate) async fn incident(&self, tenant: &str) -> String {
+        let statement = format!(
+            "select metadata->>'code' from ledger.span where tenant_id = '{tenant}' and entity_type = 'incident' \
+             and published_by = 'edge:signer' and signature is not null"
+        );
+        until(async || Some(self.sql(&statement)).filter(|code| !code.is_empty())).await
+    }
+}
+
+fn running<F: Future<Output = ()> + Send + 'static>(
+    part: impl FnOnce(CancellationToken) -> F,
+) -> Running {
+    let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+    tasks.spawn(part(stop.clone()));
+    Running { tasks, stop }
+}
+
+/// Looks again and again, within [`PATIENCE`].
+pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut ticks = tokio::time::interval(LOOK);
+    let found = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            ticks.tick().await;
         }
-    }
-}
-
-impl Running {
-    pub(crate) async fn becomes(&mut self, wanted: impl FnMut(&Health) -> bool) {
-        deadline(PATIENCE, self.health.wait_for(wanted))
-            .await
-            .unwrap();
-    }
-
-    pub(crate) async fn stop(mut self) {
-        self.stop.cancel();
-        deadline(PATIENCE, self.tasks.join_next()).await;
-    }
-}
-
-async fn connect(nats: &Nats) -> Bus {
-    let config = logline_bus::Config {
-        url: nats.url(),
-        connection_name: "test".to_owned(),
-        replicas: 1,
-        ingest_bytes_max: -1,
-        user_password: None,
-        open_inboxes: true,
     };
-    Bus::connect(&config).await.unwrap()
+    deadline(PATIENCE, found).await
 }
 
-fn config(database: &Database, role: Role) -> ledger::Config {
-    ledger::Config {
-        url: database.url_as(role.name(), PASSWORD),
-        connections_max: 4,
-        acquire_timeout: Duration::from_secs(5),
-        application_name: "test".to_owned(),
+pub(crate) fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap()
+}
+
+pub(crate) fn log_key() -> SigningKey {
+    SigningKey::from_seed(&[9; 32])
+}
+
+fn key() -> IdentityKey {
+    IdentityKey::from_bytes([7; IdentityKey::LEN])
+}
+
+/// Believes the log alone.
+pub(crate) fn policy(tenant: &str) -> Policy {
+    let name = format!("{LOG}/{tenant}").parse().unwrap();
+    let key = VerifierKey::new(name, Algorithm::Ed25519, log_key().public_key());
+    Policy::log_alone(key)
+}
+
+fn unhex(text: &str) -> SignedCheckpoint {
+    let bytes = (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16));
+    let bytes: Result<Vec<u8>, _> = bytes.collect();
+    String::from_utf8(bytes.unwrap()).unwrap().parse().unwrap()
+}
+
+fn tree(leaves: &[NodeHash]) -> TreeHead {
+    let mut frontier = Frontier::new();
+    for leaf in leaves {
+        frontier.append(*leaf);
     }
+    frontier.head()
 }
 
-fn projector_config() -> logline_projector::Config {
-    logline_projector::Config {
-        shard: 0,
-        take_over: Duration::from_secs(1),
-        ack_wait: Duration::from_secs(2),
-        ack_pending_max: 10_000,
-        batch_max: 200,
-        batch_bytes_max: 4 << 20,
-        tenants_cached_max: 10,
-        ingest_keep: Duration::from_secs(3600),
-        limits: Limits::STANDARD,
-    }
+fn tiles(plan: &Plan, leaves: &[NodeHash]) -> Vec<Vec<NodeHash>> {
+    let tile = |tile: &logline_proof::Tile| {
+        let below = 256_usize.pow(u32::from(tile.level()));
+        let first = usize::try_from(tile.first()).unwrap();
+        let hashes = leaves.chunks_exact(below).skip(first);
+        let hashes = hashes.take(usize::from(tile.width()));
+        hashes.map(|below| tree(below).root).collect()
+    };
+    plan.tiles().iter().map(tile).collect()
 }
 
-fn outgoing(body: String) -> Outgoing {
+pub(crate) fn outgoing(body: &str) -> Outgoing {
     Outgoing {
-        body: body.into(),
+        body: body.to_owned().into(),
         encoding: Encoding::Json,
         traceparent: None,
         receipt: None,
         depth: None,
     }
+}
+
+async fn connect(nats: &Nats, user: Option<&str>) -> Bus {
+    let config = logline_bus::Config {
+        url: nats.url(),
+        connection_name: "test".to_owned(),
+        replicas: 1,
+        ingest_bytes_max: -1,
+        user_password: user.map(|user| (user.to_owned(), Secret::new(PASSWORD))),
+        open_inboxes: true,
+    };
+    Bus::connect(&config).await.unwrap()
 }

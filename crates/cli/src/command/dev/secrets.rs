@@ -1,13 +1,16 @@
 //! What only this stack knows: made once, kept in a file of mode 600.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use logline_span::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::stack;
 
 const FILE: &str = "secrets.json";
+/// File with the log's own key, which no part but the signer reads.
+const SIGNER_KEY_FILE: &str = "signer.key";
 
 /// Passwords, keys and the name of the log.
 #[derive(Serialize, Deserialize)]
@@ -18,14 +21,14 @@ pub(super) struct Secrets {
     pub(super) projector: String,
     pub(super) reader: String,
     pub(super) actor: String,
-    pub(super) verifier: String,
     #[serde(default = "password")]
     pub(super) signer: String,
+    #[serde(default = "password")]
+    pub(super) signer_bus: String,
+    pub(super) verifier: String,
     pub(super) client: String,
     pub(super) identity_key_hex: String,
     pub(super) signing_key_hex: String,
-    #[serde(default = "key_hex")]
-    pub(super) log_key_hex: String,
     pub(super) token: String,
 }
 
@@ -46,12 +49,12 @@ impl Secrets {
             projector: password(),
             reader: password(),
             actor: password(),
-            verifier: password(),
             signer: password(),
+            signer_bus: password(),
+            verifier: password(),
             client: password(),
             identity_key_hex: key_hex(),
             signing_key_hex: key_hex(),
-            log_key_hex: key_hex(),
             token: format!("logline_{}", password()),
         };
         if stack::write_first(&file, &made)? {
@@ -77,6 +80,16 @@ impl Secrets {
 
 fn key_hex() -> String {
     hex::encode(rand::random::<[u8; 32]>())
+}
+
+/// The file with the log's key, made where there is none.
+pub(super) fn signer_key(directory: &Path) -> Result<PathBuf> {
+    let file = directory.join(SIGNER_KEY_FILE);
+    if !file.is_file() {
+        let key = SigningKey::from_seed(&rand::random());
+        stack::write_text(&file, &key.to_pem()?)?;
+    }
+    Ok(file)
 }
 
 /// 128 random bits, in digits that no URL has to escape.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use logline_bus::subject::system_addresses;
+use logline_bus::subject::{signed_addresses, signer_addresses, system_addresses};
 use logline_stack::{Binaries, Nats, NatsConfig, Postgres, PostgresConfig, SINGLE_NODE};
 
 use super::secrets::Secrets;
@@ -11,6 +11,8 @@ use crate::parts::pause;
 
 /// The login of the system's own parts on the bus.
 pub(super) const BUS_USER: &str = "logline";
+/// The signer's own, which may do what it needs and no more.
+pub(super) const SIGNER_BUS_USER: &str = "signer";
 
 /// A private Postgres and nats-server.
 pub(super) struct Servers {
@@ -38,7 +40,7 @@ impl Servers {
             dir: directory.join("nats"),
             port: nats_port,
             name: secrets.log_name.clone(),
-            settings: format!("{SINGLE_NODE}{}", authorization(&secrets.bus)?).into(),
+            settings: format!("{SINGLE_NODE}{}", authorization(secrets)?).into(),
         };
         let (postgres, nats) = tokio::join!(
             Postgres::start(&binaries, postgres),
@@ -99,11 +101,21 @@ impl Servers {
     }
 }
 
-/// Who may publish what (BUS-7): the parts log in; anyone on this machine may do all but speak for the system.
-fn authorization(password: &str) -> Result<String> {
+/// Who may publish what (BUS-7): the parts log in, the signer by itself; anyone on this machine may do all but speak for the system.
+fn authorization(secrets: &Secrets) -> Result<String> {
     let denied = serde_json::to_string(&system_addresses())?;
+    let signed = serde_json::to_string(&signed_addresses())?;
+    let signer = serde_json::to_string(&signer_addresses())?;
+    let Secrets {
+        bus: password,
+        signer_bus,
+        ..
+    } = secrets;
     Ok(format!(
-        "\nauthorization {{\n  users: [\n    {{ user: \"{BUS_USER}\", password: \"{password}\" }}\n    \
+        "\nauthorization {{\n  users: [\n    \
+         {{ user: \"{BUS_USER}\", password: \"{password}\", permissions: {{ publish: {{ deny: {signed} }} }} }}\n    \
+         {{ user: \"{SIGNER_BUS_USER}\", password: \"{signer_bus}\", \
+         permissions: {{ publish: {{ allow: {signer} }}, subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}\n    \
          {{ user: \"local\", password: \"{password}-local\", permissions: {{ publish: {{ deny: {denied} }} }} }}\n  ]\n}}\n\
          no_auth_user: \"local\"\n"
     ))

@@ -1,0 +1,76 @@
+//! Proofs that leave the system, and are checked where it is not (LED-10).
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::process::{Stack, answer, run};
+
+/// What is sealed is signed within a second (LED-8); a loaded machine is given more.
+const SIGNED_MAX: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_span_is_proved_where_there_is_no_stack() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let stack = Stack::start(here);
+    let published = answer(
+        here,
+        &[
+            "publish",
+            "--entity-type",
+            "activity",
+            "--who",
+            "me",
+            "--this",
+            "door",
+        ],
+    );
+    let receipt: Value = serde_json::from_str(&published).unwrap();
+    let id = receipt["id"].as_str().unwrap();
+    let deadline = Instant::now() + SIGNED_MAX;
+    let proof = loop {
+        let output = run(here, &["proof", id]);
+        if output.status.success() {
+            break String::from_utf8(output.stdout).unwrap();
+        }
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            Instant::now() < deadline,
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    let keys = answer(here, &["keys"]);
+    let key = keys.lines().find(|key| key.contains("/dev+")).unwrap();
+    let mode = std::fs::metadata(here.join(".logline/signer.key")).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+        0o600
+    );
+    stack.stop();
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let there = elsewhere.path();
+    std::fs::write(there.join("span.proof"), &proof).unwrap();
+    let checked = answer(there, &["proof", "--check", "span.proof", "--key", key]);
+    let checked: Value = serde_json::from_str(&checked).unwrap();
+    assert_eq!(
+        (&checked["ok"], &checked["curr_hash"]),
+        (&Value::Bool(true), &receipt["curr_hash"])
+    );
+
+    let changed = proof.replacen("index 0", "index 1", 1);
+    std::fs::write(there.join("forged.proof"), changed).unwrap();
+    let refused = run(there, &["proof", "--check", "forged.proof", "--key", key]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        String::from_utf8(refused.stderr)
+            .unwrap()
+            .contains("proves nothing")
+    );
+    // A stack that is started again goes on with the same key.
+    let stack = Stack::start(here);
+    assert_eq!(answer(here, &["keys"]), keys);
+    stack.stop();
+}

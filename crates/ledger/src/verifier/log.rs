@@ -1,0 +1,196 @@
+//! The heads of a tenant's log: what was signed must be what the rows lead to (LED-8, LED-9).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use futures_util::TryStreamExt as _;
+use logline_proof::tree::Completed;
+use logline_proof::{Frontier, NodeHash, SignedCheckpoint, TreeHead, VerifierKey};
+use logline_span::Hash;
+use sqlx::Row as _;
+use sqlx::postgres::PgPool;
+
+use crate::{Error, Failure, Part, Report};
+
+/// One tenant's log, and what is held against it.
+pub(super) struct Log {
+    pub(super) origin: String,
+    pub(super) tenant: String,
+    /// Checkpoints of this log that were kept outside.
+    pub(super) outside: Vec<SignedCheckpoint>,
+}
+
+/// Where a head was found.
+#[derive(Clone, Copy)]
+enum Kept {
+    Ledger,
+    Outside,
+}
+
+/// A head that the rows must lead to.
+struct Wanted {
+    head: TreeHead,
+    kept: Kept,
+}
+
+/// Grows the tree over the stored hashes and compares it with every head and every stored node on the way.
+pub(super) async fn check(pool: PgPool, log: Log) -> Result<Vec<Failure>, Error> {
+    let keys = keys(&pool, &log.tenant).await?;
+    let mut failures = Failures::of(&log.tenant);
+    let mut wanted = stored(&pool, &log, &keys, &mut failures).await?;
+    for signed in &log.outside {
+        match own(signed, &log.origin, &keys) {
+            true => wanted.push(Wanted {
+                head: signed.checkpoint().head,
+                kept: Kept::Outside,
+            }),
+            false => failures.add(
+                signed.checkpoint().head.size,
+                "the checkpoint from outside is not signed by a key of this log",
+            ),
+        }
+    }
+    wanted.sort_by_key(|wanted| wanted.head.size);
+    let mut wanted = VecDeque::from(wanted);
+    let mut nodes = nodes(&pool, &log.tenant).await?;
+
+    let mut tree = Frontier::new();
+    let mut hashes = sqlx::query(
+        "select curr_hash from ledger.span where tenant_id = $1 and position >= 1 order by position",
+    )
+    .bind(log.tenant.clone())
+    .fetch(&pool);
+    while let Some(row) = hashes.try_next().await? {
+        let bytes: &[u8] = row.try_get(0)?;
+        // A hash that is none has been reported as such; whatever stands for it leads elsewhere.
+        let hash = Hash::from_bytes(bytes.try_into().unwrap_or_default());
+        for Completed { level, index, hash } in tree.append(NodeHash::of_span(&hash)) {
+            if nodes
+                .remove(&(level, index))
+                .is_some_and(|kept| kept != hash)
+            {
+                failures.add(
+                    tree.head().size,
+                    "a stored node of the tree is not what the rows lead to",
+                );
+            }
+        }
+        while let Some(next) = wanted.pop_front_if(|next| next.head.size == tree.head().size) {
+            if next.head.root != tree.head().root {
+                failures.add(next.head.size, differs(next.kept));
+            }
+        }
+    }
+    for missing in wanted {
+        failures.add(missing.head.size, shorter(missing.kept));
+    }
+    if let Some(&(level, index)) = nodes.keys().next() {
+        let leaves = 256_u64.saturating_pow(level.into());
+        failures.add(
+            index.saturating_add(1).saturating_mul(leaves),
+            "a stored node of the tree lies beyond the rows",
+        );
+    }
+    Ok(failures.found)
+}
+
+fn differs(kept: Kept) -> &'static str {
+    match kept {
+        Kept::Ledger => "the rows lead to another root than the one that was signed",
+        Kept::Outside => "the rows lead to another root than the checkpoint from outside",
+    }
+}
+
+fn shorter(kept: Kept) -> &'static str {
+    match kept {
+        Kept::Ledger => "a signed head covers rows that are missing",
+        Kept::Outside => "the checkpoint from outside covers rows that are missing",
+    }
+}
+
+fn own(signed: &SignedCheckpoint, origin: &str, keys: &[VerifierKey]) -> bool {
+    signed.checkpoint().origin.as_str() == origin && signed.verify(keys).is_ok()
+}
+
+/// The heads that the ledger holds, each signed by the log.
+async fn stored(
+    pool: &PgPool,
+    log: &Log,
+    keys: &[VerifierKey],
+    failures: &mut Failures,
+) -> Result<Vec<Wanted>, Error> {
+    let rows: Vec<(i64, Vec<u8>, String)> = sqlx::query_as(
+        "select size, root, note from ledger.checkpoint where tenant_id = $1 order by size",
+    )
+    .bind(&log.tenant)
+    .fetch_all(pool)
+    .await?;
+    let mut wanted = Vec::with_capacity(rows.len());
+    for (size, root, note) in rows {
+        let size = u64::try_from(size).unwrap_or_default();
+        let signed = note
+            .parse::<SignedCheckpoint>()
+            .ok()
+            .filter(|signed| own(signed, &log.origin, keys))
+            .map(|signed| signed.checkpoint().head)
+            .filter(|head| head.size == size && head.root.as_bytes().as_slice() == root);
+        match signed {
+            Some(head) => wanted.push(Wanted {
+                head,
+                kept: Kept::Ledger,
+            }),
+            None => failures.add(size, "the stored head is not one that the log has signed"),
+        }
+    }
+    Ok(wanted)
+}
+
+async fn keys(pool: &PgPool, tenant: &str) -> Result<Vec<VerifierKey>, Error> {
+    let keys: Vec<String> =
+        sqlx::query_scalar("select key from ledger.log_key where tenant_id = $1")
+            .bind(tenant)
+            .fetch_all(pool)
+            .await?;
+    Ok(keys.iter().filter_map(|key| key.parse().ok()).collect())
+}
+
+/// The stored nodes by level and index.
+async fn nodes(pool: &PgPool, tenant: &str) -> Result<BTreeMap<(u8, u64), NodeHash>, Error> {
+    let rows: Vec<(i16, i64, Vec<u8>)> =
+        sqlx::query_as("select level, index, hash from ledger.node where tenant_id = $1")
+            .bind(tenant)
+            .fetch_all(pool)
+            .await?;
+    let node = |(level, index, hash): (i16, i64, Vec<u8>)| {
+        let place = (u8::try_from(level).ok()?, u64::try_from(index).ok()?);
+        Some((place, NodeHash::from_bytes(hash.try_into().ok()?)))
+    };
+    Ok(rows.into_iter().filter_map(node).collect())
+}
+
+/// What failed of one log.
+struct Failures {
+    tenant: String,
+    found: Vec<Failure>,
+}
+
+impl Failures {
+    fn of(tenant: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            found: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, size: u64, detail: &str) {
+        if self.found.len() < Report::FAILURES_MAX {
+            self.found.push(Failure {
+                tenant: self.tenant.clone(),
+                position: i64::try_from(size).unwrap_or(i64::MAX),
+                id: None,
+                seq: None,
+                part: Part::Checkpoint,
+                detail: detail.to_owned(),
+            });
+        }
+    }
+}
