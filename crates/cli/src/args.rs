@@ -76,7 +76,9 @@ pub(crate) enum Command {
     Proof(command::proof::Proof),
     /// Print the keys that verify the log's signed heads.
     Keys(command::keys::Keys),
-    /// Recompute the chain and the content of every row.
+    /// Write a tenant's whole log, with what proves it, to standard output.
+    Export(command::export::Export),
+    /// Recompute the chain and the content of every row, or of an export.
     Verify(command::verify::Verify),
     /// Check the whole deployment, with a real round trip.
     Doctor(command::doctor::Doctor),

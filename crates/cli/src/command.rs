@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod export;
 pub(crate) mod keygen;
 pub(crate) mod keys;
 pub(crate) mod migrate;
@@ -41,6 +42,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Command::Show(command) => show::run(&global, &command),
         Command::Proof(command) => proof::run(&global, &command),
         Command::Keys(command) => keys::run(&global, &command),
+        Command::Export(command) => export::run(&global, &command),
         Command::Verify(command) => verify::run(&global, &command),
         Command::Doctor(command) => doctor::run(&global, &command),
         Command::Keygen(command) => keygen::run(&global, &command),

@@ -38,7 +38,7 @@ pub use query::{AsOf, Cursor, InvalidCursor, Page, Query};
 pub use reader::{Reader, ReaderSession};
 pub use report::{Failure, Part, Report, Scope};
 pub use signer::{Ends, Leaf, Signer};
-pub use verifier::Verifier;
+pub use verifier::{Exported, Verifier};
 pub use writer::{
     Batch, Existing, KeyHolder, Latest, Named, Outcome, OutcomeKind, Row, ShardState, Version,
     Wanted, Writer,

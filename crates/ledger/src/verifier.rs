@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZero;
 
 use futures_util::TryStreamExt as _;
-use logline_span::{Hash, Head, Position, TenantId};
+use logline_proof::SignedCheckpoint;
+use logline_span::{Hash, Head, Position, Sealed, TenantId};
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
@@ -170,6 +171,70 @@ impl Verifier {
             sqlx::query_as(SOME).bind(names)
         };
         Ok(query.fetch_all(&self.pool).await?)
+    }
+}
+
+/// A tenant's log for someone who has neither database nor bus (LED-10): what stands around its spans.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// `<log>/<tenant>`.
+    pub origin: String,
+    /// The keys that the log has signed with, in the form of signed notes.
+    pub keys: Vec<String>,
+    /// The newest signed head, as a signed note.
+    pub checkpoint: SignedCheckpoint,
+}
+
+impl Verifier {
+    /// What an export of a tenant's log begins and ends with; none where no head of it is signed yet.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away, [`Error::Undecodable`] where the newest head cannot be read.
+    pub async fn exported(&self, tenant: &TenantId) -> Result<Option<Exported>, Error> {
+        let log = connection::again(&self.pool, || connection::log_name(&self.pool)).await?;
+        let note: Option<String> = sqlx::query_scalar(
+            "select note from ledger.checkpoint where tenant_id = $1 order by size desc limit 1",
+        )
+        .bind(tenant.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(note) = note else { return Ok(None) };
+        let keys = sqlx::query_scalar(
+            "select key from ledger.log_key where tenant_id = $1 order by since",
+        );
+        Ok(Some(Exported {
+            origin: format!("{log}/{tenant}"),
+            keys: keys.bind(tenant.as_str()).fetch_all(&self.pool).await?,
+            checkpoint: note.parse().map_err(|_| Error::Undecodable {
+                tenant: tenant.to_string(),
+                position: 0,
+                column: "note",
+            })?,
+        }))
+    }
+
+    /// Up to `limit` spans of a tenant's chain behind a position, in order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away, [`Error::Undecodable`] where one cannot be read.
+    pub async fn spans(
+        &self,
+        tenant: &TenantId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Sealed>, Error> {
+        const SQL: &str = concat!(
+            "select ",
+            row::columns!(),
+            " from ledger.span where tenant_id = $1 and position > $2 order by position limit $3"
+        );
+        let rows = sqlx::query(SQL)
+            .bind(tenant.as_str())
+            .bind(i64::try_from(after).unwrap_or(i64::MAX))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(row::decode_or_fail).collect()
     }
 }
 

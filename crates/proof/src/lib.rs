@@ -17,6 +17,7 @@ pub mod tile;
 pub mod checkpoint;
 pub mod note;
 
+pub mod audit;
 pub mod inclusion;
 pub mod witness;
 

@@ -6,14 +6,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use logline_ledger::{Scope, Verifier};
-use logline_proof::SignedCheckpoint;
+use logline_ledger::{Report, Scope, Verifier};
+use logline_proof::{SignedCheckpoint, VerifierKey};
 use logline_span::{Position, TenantId};
 
 use crate::{
     Exit,
     args::{Global, Output},
-    command::runtime,
+    command::{export, runtime},
     config, output, parts,
 };
 
@@ -30,9 +30,19 @@ pub(crate) struct Verify {
     /// A checkpoint that was kept outside, as `GET /api/checkpoints/{tenant}` gave it; may be given more than once.
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
+    /// Check this file of `logline export` instead, without database or bus.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tenant", "from", "against"])]
+    export: Option<PathBuf>,
+    /// The log's key, as `logline keys` prints it; without it the file vouches for itself.
+    #[arg(long, value_name = "KEY", requires = "export")]
+    key: Option<VerifierKey>,
 }
 
 pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
+    let form = output::form(global.output);
+    if let Some(file) = &command.export {
+        return tell(&export::check(file, command.key.as_ref())?, form);
+    }
     let settings = config::load_for_stack(global)?;
     let scope = Scope {
         tenants: command.tenant.clone(),
@@ -46,7 +56,6 @@ pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
             .map(|file| checkpoint(file))
             .collect::<Result<_>>()?,
     };
-    let form = output::form(global.output);
     let progress = std::io::stderr().is_terminal() && form == Output::Table;
     let report = runtime()?.block_on(async {
         let verifier = Verifier::connect(&parts::ledger_config(
@@ -64,8 +73,12 @@ pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
     if progress {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
+    tell(&report, form)
+}
+
+fn tell(report: &Report, form: Output) -> Result<Exit> {
     match form {
-        Output::Json | Output::Ndjson => output::line(&serde_json::to_string(&report)?)?,
+        Output::Json | Output::Ndjson => output::line(&serde_json::to_string(report)?)?,
         Output::Table => {
             for failure in &report.failures {
                 let id = failure.id.map(|id| format!(" {id}")).unwrap_or_default();

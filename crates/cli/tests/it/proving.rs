@@ -41,6 +41,7 @@ fn a_span_is_proved_where_there_is_no_stack() {
             String::from_utf8_lossy(&output.stderr)
         );
     };
+    let exported = answer(here, &["export", "--tenant", "dev"]);
     let keys = answer(here, &["keys"]);
     let key = keys.lines().find(|key| key.contains("/dev+")).unwrap();
     let mode = std::fs::metadata(here.join(".logline/signer.key")).unwrap();
@@ -59,6 +60,34 @@ fn a_span_is_proved_where_there_is_no_stack() {
         (&checked["ok"], &checked["curr_hash"]),
         (&Value::Bool(true), &receipt["curr_hash"])
     );
+
+    std::fs::write(there.join("dev.ndjson"), &exported).unwrap();
+    let verify = ["verify", "--export", "dev.ndjson", "--key", key];
+    let whole: Value = serde_json::from_str(&answer(there, &verify)).unwrap();
+    assert_eq!(
+        [&whole["ok"], &whole["anchored"], &whole["checked"]],
+        [&Value::Bool(true), &Value::Bool(true), &Value::from(1)]
+    );
+    for (from, to, part) in [
+        ("door", "gate", "content"),
+        ("\"position\":1", "\"position\":2", "gap"),
+        (
+            "\"published_by\":\"me\"",
+            "\"published_by\":\"you\"",
+            "content",
+        ),
+        ("\\n1\\n", "\\n2\\n", "checkpoint"),
+    ] {
+        assert!(exported.contains(from), "{from}");
+        std::fs::write(there.join("dev.ndjson"), exported.replace(from, to)).unwrap();
+        let broken = run(there, &verify);
+        assert_eq!(broken.status.code(), Some(1), "{from}");
+        let broken: Value = serde_json::from_slice(&broken.stdout).unwrap();
+        assert_eq!(broken["failures"][0]["part"], part, "{from}");
+    }
+    let (cut, _) = exported.trim_end().rsplit_once('\n').unwrap();
+    std::fs::write(there.join("dev.ndjson"), cut).unwrap();
+    assert_eq!(run(there, &verify).status.code(), Some(2));
 
     let changed = proof.replacen("index 0", "index 1", 1);
     std::fs::write(there.join("forged.proof"), changed).unwrap();

@@ -5,6 +5,7 @@
     reason = "clippy knows tests by their attribute, not the helpers beside them"
 )]
 
+mod auditing;
 mod files;
 mod properties;
 mod vectors;
