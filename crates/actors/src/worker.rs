@@ -33,8 +33,6 @@ pub(crate) enum Unrunnable {
     FunctionMissing,
     #[error("no function with the request's parent_id was sealed before the request")]
     FunctionNotFound,
-    #[error("the request's parent_id names a span that is not a function")]
-    NotAFunction,
     #[error("the ledger holds the function in a form that cannot be read")]
     FunctionUnreadable,
     #[error("the function is deleted")]
@@ -52,7 +50,6 @@ impl Unrunnable {
         match self {
             Self::FunctionMissing => "function_missing",
             Self::FunctionNotFound => "function_not_found",
-            Self::NotAFunction => "not_a_function",
             Self::FunctionUnreadable => "function_unreadable",
             Self::FunctionDeleted => "function_deleted",
             Self::CodeMissing => "code_missing",
@@ -99,13 +96,10 @@ fn runnable<'a>(request: &Sealed, function: Option<&'a Sealed>) -> Result<&'a Se
     if request.span.parent_id.is_none() {
         return Err((Unrunnable::FunctionMissing, None));
     }
-    let function = function.ok_or((Unrunnable::FunctionNotFound, None))?;
-    if function.span.entity_type.as_str() == "function" {
-        Ok(function)
-    } else {
-        // Whatever it is, it is not on its behalf that the request is answered.
-        Err((Unrunnable::NotAFunction, None))
-    }
+    // Whatever else has the id is none of the requester's business, who may not even read it.
+    function
+        .filter(|function| function.span.entity_type.as_str() == "function")
+        .ok_or((Unrunnable::FunctionNotFound, None))
 }
 
 /// Requests of others run only if the function names them, within one tenant (the look-up keeps to it).

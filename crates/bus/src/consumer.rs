@@ -281,7 +281,9 @@ impl Verdict {
     }
 
     pub(crate) async fn retry_after(&self, pause: Duration) -> Result<(), Error> {
-        self.say(AckKind::Nak(Some(pause))).await
+        // Without a pause it is queued at once and in its place; with one, however short, new messages go before it.
+        let pause = (!pause.is_zero()).then_some(pause);
+        self.say(AckKind::Nak(pause)).await
     }
 
     pub(crate) async fn in_progress(&self) -> Result<(), Error> {

@@ -132,7 +132,7 @@ fn what_cannot_run_is_an_execution_with_a_code() {
     refused(
         |_, function| function.span.entity_type = "policy".parse().unwrap(),
         expect![[
-            r#"{"code":"not_a_function","message":"the request's parent_id names a span that is not a function"}"#
+            r#"{"code":"function_not_found","message":"no function with the request's parent_id was sealed before the request"}"#
         ]],
     );
     refused(
