@@ -80,7 +80,7 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<std::result::Result<String, String>> {
-        let mut response = self.request(path, query, Some(TIMEOUT), None)?;
+        let mut response = self.request(path, query, Some(self.timeout), None)?;
         let status = response.status().as_u16();
         if status != 200 {
             let (status, problem) = self.json(response)?;
@@ -90,13 +90,7 @@ impl Client {
             }
             return Ok(Err(text));
         }
-        let text = response
-            .body_mut()
-            .with_config()
-            .limit(BODY_BYTES_MAX)
-            .read_to_string()
-            .with_context(|| self.unreachable())?;
-        Ok(Ok(text))
+        Ok(Ok(self.text(&mut response)?))
     }
 
     /// `POST path`, answered with status and JSON.
@@ -120,12 +114,7 @@ impl Client {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let mut response = request.send(body).with_context(|| self.unreachable())?;
-        let text = response
-            .body_mut()
-            .with_config()
-            .limit(BODY_BYTES_MAX)
-            .read_to_string()
-            .with_context(|| self.unreachable())?;
+        let text = self.text(&mut response)?;
         Ok((response.status().as_u16(), text))
     }
 
@@ -194,15 +183,15 @@ impl Client {
 
     fn json(&self, mut response: Response<Body>) -> Result<(u16, Value)> {
         let status = response.status().as_u16();
-        let text = response
-            .body_mut()
-            .with_config()
-            .limit(BODY_BYTES_MAX)
-            .read_to_string()
-            .with_context(|| self.unreachable())?;
+        let text = self.text(&mut response)?;
         let value = serde_json::from_str(&text)
             .with_context(|| format!("{} answered {status} without JSON", self.base))?;
         Ok((status, value))
+    }
+
+    fn text(&self, response: &mut Response<Body>) -> Result<String> {
+        let body = response.body_mut().with_config().limit(BODY_BYTES_MAX);
+        body.read_to_string().with_context(|| self.unreachable())
     }
 
     fn unreachable(&self) -> String {

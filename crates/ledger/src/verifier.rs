@@ -120,10 +120,13 @@ impl Verifier {
         name: &str,
         chains: &[(String, i64)],
     ) -> Result<Vec<Log>, VerifyError> {
-        let signed: Vec<String> =
-            sqlx::query_scalar("select distinct tenant_id from ledger.checkpoint")
-                .fetch_all(&self.pool)
-                .await?;
+        const SIGNED: &str = "with recursive tenant (id) as (
+                 (select tenant_id from ledger.checkpoint order by tenant_id limit 1)
+                 union all
+                 select (select c.tenant_id from ledger.checkpoint c where c.tenant_id > t.id order by c.tenant_id limit 1)
+                 from tenant t where t.id is not null)
+             select id from tenant t where id is not null";
+        let signed: Vec<String> = sqlx::query_scalar(SIGNED).fetch_all(&self.pool).await?;
         let in_scope = |tenant: &str| {
             scope.tenants.is_empty() || scope.tenants.iter().any(|it| it.as_str() == tenant)
         };

@@ -1,4 +1,4 @@
-//! Untrusted code, run inside wasmtime (BOX-1 to BOX-4).
+//! Untrusted code, run inside wasmtime (BOX-1 to BOX-3; of BOX-4 what needs neither ledger nor bus).
 //!
 //! A [`Sandbox`] takes JavaScript and JSON and gives back JSON, or the reason why there is none.
 //! Every run has an instance of its own, started from one snapshot of the engine; it ends with the run.

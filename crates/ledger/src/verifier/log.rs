@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use futures_util::TryStreamExt as _;
-use logline_proof::tree::Completed;
 use logline_proof::{Frontier, NodeHash, SignedCheckpoint, TreeHead, VerifierKey};
 use logline_span::Hash;
-use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 
 use crate::{Error, Failure, Part, Report};
+
+/// Rows in memory at once.
+const PAGE: usize = 4096;
 
 /// One tenant's log, and what is held against it.
 pub(super) struct Log {
@@ -36,51 +36,50 @@ struct Wanted {
 pub(super) async fn check(pool: PgPool, log: Log) -> Result<Vec<Failure>, Error> {
     let keys = keys(&pool, &log.tenant).await?;
     let mut failures = Failures::of(&log.tenant);
-    let mut wanted = stored(&pool, &log, &keys, &mut failures).await?;
-    for signed in &log.outside {
-        match own(signed, &log.origin, &keys) {
-            true => wanted.push(Wanted {
-                head: signed.checkpoint().head,
-                kept: Kept::Outside,
-            }),
-            false => failures.add(
-                signed.checkpoint().head.size,
-                "the checkpoint from outside is not signed by a key of this log",
-            ),
-        }
-    }
-    wanted.sort_by_key(|wanted| wanted.head.size);
-    let mut wanted = VecDeque::from(wanted);
+    let mut outside = outside(&log, &keys, &mut failures);
+    let newest = newest(&pool, &log.tenant).await?;
     let mut nodes = nodes(&pool, &log.tenant).await?;
 
-    let mut tree = Frontier::new();
-    let mut hashes = sqlx::query(
-        "select curr_hash from ledger.span where tenant_id = $1 and position >= 1 order by position",
-    )
-    .bind(log.tenant.clone())
-    .fetch(&pool);
-    while let Some(row) = hashes.try_next().await? {
-        let bytes: &[u8] = row.try_get(0)?;
-        // A hash that is none has been reported as such; whatever stands for it leads elsewhere.
-        let hash = Hash::from_bytes(bytes.try_into().unwrap_or_default());
-        for Completed { level, index, hash } in tree.append(NodeHash::of_span(&hash)) {
-            if nodes
-                .remove(&(level, index))
-                .is_some_and(|kept| kept != hash)
+    let (mut tree, mut last) = (Frontier::new(), 0);
+    loop {
+        let rows = rows(&pool, &log.tenant, last).await?;
+        let before = tree.head().size;
+        let within = (before, before + rows.len() as u64);
+        let mut wanted = VecDeque::from(stored(&pool, &log, &keys, within, &mut failures).await?);
+        for (position, hash) in &rows {
+            last = *position;
+            for completed in tree.append(NodeHash::of_span(hash)) {
+                let place = (completed.level, completed.index);
+                match nodes.remove(&place) {
+                    Some(kept) if kept == completed.hash => {}
+                    // Nodes are kept with the head that they lie below.
+                    None if tree.head().size > newest => {}
+                    Some(_) | None => failures.add(
+                        tree.head().size,
+                        "a stored node of the tree is not what the rows lead to",
+                    ),
+                }
+            }
+            let reached = |next: &mut Wanted| next.head.size == tree.head().size;
+            while let Some(next) = wanted
+                .pop_front_if(reached)
+                .or_else(|| outside.pop_front_if(reached))
             {
-                failures.add(
-                    tree.head().size,
-                    "a stored node of the tree is not what the rows lead to",
-                );
+                if next.head.root != tree.head().root {
+                    failures.add(next.head.size, differs(next.kept));
+                }
             }
         }
-        while let Some(next) = wanted.pop_front_if(|next| next.head.size == tree.head().size) {
-            if next.head.root != tree.head().root {
-                failures.add(next.head.size, differs(next.kept));
-            }
+        if rows.len() < PAGE {
+            break;
         }
     }
-    for missing in wanted {
+    let beyond = (tree.head().size, newest);
+    for missing in stored(&pool, &log, &keys, beyond, &mut failures)
+        .await?
+        .into_iter()
+        .chain(outside)
+    {
         failures.add(missing.head.size, shorter(missing.kept));
     }
     if let Some(&(level, index)) = nodes.keys().next() {
@@ -90,7 +89,57 @@ pub(super) async fn check(pool: PgPool, log: Log) -> Result<Vec<Failure>, Error>
             "a stored node of the tree lies beyond the rows",
         );
     }
+    failures.found.sort_by_key(|failure| failure.position);
     Ok(failures.found)
+}
+
+/// The heads from outside that the log has signed, the smallest first.
+fn outside(log: &Log, keys: &[VerifierKey], failures: &mut Failures) -> VecDeque<Wanted> {
+    let mut heads = Vec::new();
+    for signed in &log.outside {
+        let head = signed.checkpoint().head;
+        if own(signed, &log.origin, keys) {
+            let kept = Kept::Outside;
+            heads.push(Wanted { head, kept });
+        } else {
+            failures.add(
+                head.size,
+                "the checkpoint from outside is not signed by a key of this log",
+            );
+        }
+    }
+    heads.sort_by_key(|wanted| wanted.head.size);
+    heads.into()
+}
+
+/// The next hashes with their positions. No connection is held between two pages, of which other tasks have need.
+async fn rows(pool: &PgPool, tenant: &str, after: i64) -> Result<Vec<(i64, Hash)>, Error> {
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "select position, curr_hash from ledger.span where tenant_id = $1 and position > $2 order by position limit $3",
+    )
+    .bind(tenant)
+    .bind(after)
+    .bind(i64::try_from(PAGE).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await?;
+    // A hash that is none has been reported as such; whatever stands for it leads elsewhere.
+    let hash = |(position, bytes): (i64, Vec<u8>)| {
+        (
+            position,
+            Hash::from_bytes(bytes.try_into().unwrap_or_default()),
+        )
+    };
+    Ok(rows.into_iter().map(hash).collect())
+}
+
+/// The size of the newest head; 0 where there is none.
+async fn newest(pool: &PgPool, tenant: &str) -> Result<u64, Error> {
+    let size: Option<i64> =
+        sqlx::query_scalar("select max(size) from ledger.checkpoint where tenant_id = $1")
+            .bind(tenant)
+            .fetch_one(pool)
+            .await?;
+    Ok(u64::try_from(size.unwrap_or(0)).unwrap_or(0))
 }
 
 fn differs(kept: Kept) -> &'static str {
@@ -111,17 +160,22 @@ fn own(signed: &SignedCheckpoint, origin: &str, keys: &[VerifierKey]) -> bool {
     signed.checkpoint().origin.as_str() == origin && signed.verify(keys).is_ok()
 }
 
-/// The heads that the ledger holds, each signed by the log.
+/// The heads that the ledger holds above one size and up to another, each signed by the log.
 async fn stored(
     pool: &PgPool,
     log: &Log,
     keys: &[VerifierKey],
+    (above, up_to): (u64, u64),
     failures: &mut Failures,
 ) -> Result<Vec<Wanted>, Error> {
     let rows: Vec<(i64, Vec<u8>, String)> = sqlx::query_as(
-        "select size, root, note from ledger.checkpoint where tenant_id = $1 order by size",
+        "select size, root, note from ledger.checkpoint where tenant_id = $1 and size > $2 and size <= $3 order by size limit $4",
     )
     .bind(&log.tenant)
+    .bind(i64::try_from(above).unwrap_or(i64::MAX))
+    .bind(i64::try_from(up_to).unwrap_or(i64::MAX))
+    // Among so many rows there are no more heads; beyond the rows so many say enough.
+    .bind(i64::try_from(PAGE).unwrap_or(i64::MAX))
     .fetch_all(pool)
     .await?;
     let mut wanted = Vec::with_capacity(rows.len());

@@ -444,6 +444,7 @@ async fn what_does_not_fit_a_signed_head_is_found_led_8() {
     let origin =
         "update ledger.checkpoint set note = replace(note, 'acme', 'other') where size = 1";
     let node = "update ledger.node set hash = sha256('x')";
+    let lost = "delete from ledger.node";
     let beyond = "insert into ledger.node (tenant_id, level, index, hash) values ('acme', 1, 1, sha256('x'))";
     let all = "delete from ledger.span";
     for (change, expected) in [
@@ -453,6 +454,7 @@ async fn what_does_not_fit_a_signed_head_is_found_led_8() {
         (moved, vec![(200, Part::Checkpoint)]),
         (origin, vec![(1, Part::Checkpoint)]),
         (node, vec![(256, Part::Checkpoint)]),
+        (lost, vec![(256, Part::Checkpoint)]),
         (beyond, vec![(512, Part::Checkpoint)]),
         (
             all,
