@@ -3,10 +3,11 @@
 //! This crate alone names the NATS client. It knows how messages travel and what the server promises;
 //! it never decides whether a span is right, and it never keeps state of its own.
 //!
-//! Start at [`Subject`] (every address), then [`Bus`] (one connection). Publishing is in [`Outgoing`],
+//! Start at [`Subject`] (every address), then [`Bus`] (one connection). Who may do what is in [`access`]. Publishing is in [`Outgoing`],
 //! [`Receipt`] and [`PublishService`]; the projector's side in [`Intake`] and [`TimelineEntry`];
 //! readers use [`Deliveries`] and [`Tail`]; time comes from [`Timer`].
 
+pub mod access;
 pub mod subject;
 
 mod connection;
@@ -24,6 +25,7 @@ mod pull;
 mod stored;
 mod timeline;
 
+mod callout;
 mod checkpoint;
 
 mod consumer;
@@ -34,6 +36,7 @@ pub mod header;
 pub mod metric;
 pub mod trace;
 
+pub use callout::{Admitted, Callout, issuer};
 pub use checkpoint::PublishedCheckpoint;
 pub use connection::{Bus, Config, Connection, Secret};
 pub use consumer::{ConsumerSpec, Deliveries, Delivery};

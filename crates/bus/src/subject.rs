@@ -2,7 +2,6 @@
 
 mod filter;
 mod page;
-mod system;
 pub(crate) mod token;
 
 #[cfg(test)]
@@ -14,7 +13,6 @@ use logline_span::{Code, EntityType, Principal, Refusal, Status, TenantId, Visib
 
 pub use filter::Filter;
 pub use page::page;
-pub use system::{signed_addresses, signer_addresses, system_addresses};
 pub use token::Token;
 
 /// The root of every address of the service `logline`.

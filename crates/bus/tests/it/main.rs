@@ -5,7 +5,10 @@
     reason = "helpers of tests fail the test that uses them"
 )]
 
+mod access;
+mod callout;
 mod consumers;
+mod deploy;
 mod idle;
 mod intake;
 mod poison;

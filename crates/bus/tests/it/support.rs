@@ -17,6 +17,7 @@ pub(crate) fn config(nats: &Nats) -> Config {
         replicas: 1,
         ingest_bytes_max: 64 * 1024 * 1024,
         user_password: None,
+        ca_file: None,
         open_inboxes: true,
     }
 }
@@ -142,8 +143,13 @@ pub(crate) async fn publish(bus: &Bus, count: usize) {
 
 /// Runs the stock client; what it wrote to standard output, or what it complained of.
 pub(crate) async fn nats_cli(nats: &Nats, arguments: &[&str]) -> Result<String, String> {
+    nats_cli_at(&nats.url(), arguments).await
+}
+
+/// The same at another address.
+pub(crate) async fn nats_cli_at(server: &str, arguments: &[&str]) -> Result<String, String> {
     let output = tokio::process::Command::new(logline_testkit::nats_cli())
-        .args(["--server", &nats.url(), "--timeout", "10s"])
+        .args(["--server", server, "--timeout", "10s"])
         .args(arguments)
         // Its own settings of whoever runs the tests do not matter.
         .env("XDG_CONFIG_HOME", "/nonexistent")

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Subject};
+use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Subject, access::Login};
 use logline_ledger::{Scope, Verifier};
 use logline_span::{Encoding, EntityType, Position, Principal, TenantId, Timestamp};
 use serde_json::{Value, json};
@@ -168,7 +168,12 @@ impl Visit {
             .await?;
         let bus = findings
             .check("bus: answers", async {
-                Ok(Bus::connect(&parts::bus_config(&self.settings, "doctor")).await?)
+                Ok(Bus::connect(&parts::bus_config(
+                    &self.settings,
+                    Login::Operator,
+                    "doctor",
+                ))
+                .await?)
             })
             .await?;
         findings
