@@ -14,7 +14,7 @@ use logline_span::{Reader, reserved};
 
 use crate::{
     stream::{CHECKPOINTS, INGEST, TIMELINE, TIMERS},
-    subject::{SERVICE_ROOT, token},
+    subject::{PUBLISH_ROOT, REPLAY_ROOT, token},
 };
 
 /// The account of the streams and of the system's parts.
@@ -205,7 +205,8 @@ pub fn client_permissions(reader: &Reader) -> Permissions {
     Permissions {
         publish: rule(vec![
             format!("ingest.{tenant}.{principal}.>"),
-            format!("{SERVICE_ROOT}.{tenant}.{principal}.>"),
+            format!("{PUBLISH_ROOT}.{tenant}.{principal}.>"),
+            format!("{REPLAY_ROOT}.{tenant}.{principal}"),
         ]),
         subscribe: rule(vec![
             format!("timeline.{tenant}.private.{principal}.>"),
@@ -269,7 +270,12 @@ pub(crate) fn inbox_prefix(user: &str) -> String {
 }
 
 /// What the system's account offers to clients, and nothing beyond: each is bounded again by the client's permissions.
-const SERVICES: [&str; 2] = ["ingest.*.*.>", "logline.publish.*.*.>"];
+/// A replay has many answers.
+const SERVICES: [(&str, &str); 3] = [
+    ("ingest.*.*.>", "singleton"),
+    ("logline.publish.*.*.>", "singleton"),
+    ("logline.replay.*.*", "stream"),
+];
 /// What clients may be let listen to.
 const FEEDS: [&str; 3] = ["timeline.*.*.*.*.>", "receipt.*.*.>", "ledger.checkpoint.*"];
 
@@ -311,14 +317,17 @@ fn write_accounts(
         writeln!(text, " }}")?;
     }
     writeln!(text, "    ]\n    exports: [")?;
-    for service in SERVICES {
-        writeln!(text, "      {{ service: \"{service}\" }}")?;
+    for (service, answers) in SERVICES {
+        writeln!(
+            text,
+            "      {{ service: \"{service}\", response: {answers} }}"
+        )?;
     }
     for feed in FEEDS {
         writeln!(text, "      {{ stream: \"{feed}\" }}")?;
     }
     writeln!(text, "    ]\n  }}\n  {CLIENT_ACCOUNT} {{\n    imports: [")?;
-    for service in SERVICES {
+    for (service, _) in SERVICES {
         writeln!(
             text,
             "      {{ service: {{ account: {SYSTEM_ACCOUNT}, subject: \"{service}\" }} }}"

@@ -18,6 +18,7 @@ mod message;
 mod publish;
 mod quarantine;
 mod receipt;
+mod replay;
 mod service;
 
 mod intake;
@@ -48,6 +49,7 @@ pub use message::{
 pub use publish::{Answer, Outgoing};
 pub use quarantine::Quarantined;
 pub use receipt::{NotAReceipt, Receipt};
+pub use replay::ReplayService;
 pub use service::PublishService;
 pub use stream::{Difference, Holder, StreamState};
 pub use subject::{Filter, Subject, Token};

@@ -458,6 +458,13 @@ impl Parts {
             service.run(stopped).await;
             ("publishing service", Ok(()))
         });
+        let replay = resources.bus.serve_replay().await;
+        let replay = replay.context("cannot serve the replay on the bus")?;
+        let stopped = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            replay.run(stopped).await;
+            ("replay", Ok(()))
+        });
         let bound = Api::bind(config, resources).await?;
         self.api = Some(bound.addr());
         let shutdown = self.shutdown.clone();

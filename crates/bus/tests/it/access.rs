@@ -210,6 +210,38 @@ async fn each_login_hears_its_own_answers_and_nobody_elses() {
     }
 }
 
+/// Names each address as the one to answer to, in each call that a client may make or try.
+async fn aim_at_everything(nats: &Nats) {
+    let mut client = Raw::connect(nats, None).await;
+    client.say("SUB timeline.> 1").await;
+    for address in ADDRESSES {
+        for call in [
+            "ingest.acme.alice.activity",
+            "logline.publish.acme.alice.activity",
+            "logline.replay.acme.alice",
+            "$JS.API.DIRECT.GET.TIMELINE",
+            "$JS.API.STREAM.MSG.GET.TIMELINE",
+            "$JS.API.CONSUMER.MSG.NEXT.TIMELINE.actors-worker",
+        ] {
+            // A replay brings a span whose text its publisher chose.
+            let request = if call.contains("replay") {
+                "{}"
+            } else {
+                r#"{"seq":1}"#
+            };
+            client
+                .say(&format!(
+                    "PUB {call} {address} {}\r\n{request}",
+                    request.len()
+                ))
+                .await;
+        }
+    }
+    let request = ["request", "logline.replay.acme.alice", "{}", "--raw"];
+    let answer = nats_cli(nats, &request).await.unwrap();
+    assert!(answer.contains("curr_hash"), "{answer}");
+}
+
 /// The server and the service answer to whatever address a client names. None of them is one of the system's.
 #[tokio::test]
 async fn an_answer_goes_to_no_address_of_the_system_whatever_the_client_names() {
@@ -223,27 +255,10 @@ async fn an_answer_goes_to_no_address_of_the_system_whatever_the_client_names() 
         .unwrap();
     let api = login(&nats, Login::Api).await;
     let service = api.serve_publish(Limits::STANDARD).await.unwrap();
+    let replay = api.serve_replay().await.unwrap();
     let shutdown = CancellationToken::new();
     let attack = async {
-        let mut client = Raw::connect(&nats, None).await;
-        client.say("SUB timeline.> 1").await;
-        for address in ADDRESSES {
-            for call in [
-                "ingest.acme.alice.activity",
-                "logline.publish.acme.alice.activity",
-                "$JS.API.DIRECT.GET.TIMELINE",
-                "$JS.API.STREAM.MSG.GET.TIMELINE",
-                "$JS.API.CONSUMER.MSG.NEXT.TIMELINE.actors-worker",
-            ] {
-                let request = r#"{"seq":1}"#;
-                client
-                    .say(&format!(
-                        "PUB {call} {address} {}\r\n{request}",
-                        request.len()
-                    ))
-                    .await;
-            }
-        }
+        aim_at_everything(&nats).await;
         // Answers come in order: what was asked before is answered.
         let request = [
             "request",
@@ -256,7 +271,11 @@ async fn an_answer_goes_to_no_address_of_the_system_whatever_the_client_names() 
         shutdown.cancel();
     };
     deadline(SOON, async {
-        tokio::join!(service.run(shutdown.clone()), attack)
+        tokio::join!(
+            service.run(shutdown.clone()),
+            replay.run(shutdown.clone()),
+            attack
+        )
     })
     .await;
     assert_eq!(operator.timeline_last().await.unwrap(), 1);

@@ -13,6 +13,7 @@ mod idle;
 mod intake;
 mod poison;
 mod publishing;
+mod replay;
 mod service;
 mod streams;
 mod support;
