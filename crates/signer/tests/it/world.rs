@@ -133,9 +133,20 @@ impl World {
         (running(|stop| signer.run(stop)), health)
     }
 
-    /// Someone with all rights on the bus.
-    pub(crate) async fn stranger(&self) -> Bus {
-        connect(&self.nats, Login::Operator).await
+    /// The bus under the login of another part.
+    pub(crate) async fn as_part(&self, login: Login) -> Bus {
+        connect(&self.nats, login).await
+    }
+
+    /// Has the operator do something with the stock client.
+    pub(crate) fn operate(&self, arguments: &[&str]) {
+        let output = Command::new(logline_testkit::nats_cli())
+            .args(["--server", &self.nats.url()])
+            .args(["--user", Login::Operator.name(), "--password", PASSWORD])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 
     pub(crate) fn signers_ledger(&self) -> ledger::Signer {
