@@ -54,5 +54,5 @@ pub use service::PublishService;
 pub use stream::{Difference, Holder, StreamState};
 pub use subject::{Filter, Subject, Token};
 pub use tail::{News, Start, Tail};
-pub use timeline::TimelineEntry;
+pub use timeline::{TimelineEntry, Told};
 pub use timer::{Schedule, Timer, TimerDeliveries, TimerDelivery};

@@ -11,8 +11,11 @@ use async_nats::{
 };
 use bytes::Bytes;
 use logline_span::Sealed;
+use serde_json::Value;
 
-use crate::{AppendError, Bus, Error, Subject, header, publish::failure, stream::TIMELINE};
+use crate::{
+    AppendError, Bus, Error, StreamState, Subject, header, publish::failure, stream::TIMELINE,
+};
 
 /// Publishes on their way at once: enough to hide the round trip, few enough for the server's queues.
 const WINDOW: usize = 512;
@@ -30,7 +33,60 @@ pub struct TimelineEntry {
     pub depth: u16,
 }
 
+/// A message of the timeline, whoever put it there.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Its number.
+    pub number: u64,
+    /// The address that it was published to.
+    pub subject: String,
+    /// Its bytes.
+    pub body: Bytes,
+    /// Length of the chain of causes that led to the span; 0 where the message does not say.
+    pub depth: u16,
+}
+
 impl Bus {
+    /// The messages of the timeline from a number on, at most `count` and fewer where they are large; none at its end.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn timeline_page(&self, from: u64, count: usize) -> Result<Vec<Told>, Error> {
+        let page = self.fetch(TIMELINE, from, count).await?;
+        let told = page.into_iter().map(|stored| {
+            let depth = stored.headers.get(header::DEPTH);
+            Told {
+                number: stored.seq,
+                depth: depth.and_then(|it| it.as_str().parse().ok()).unwrap_or(0),
+                subject: stored.subject,
+                body: stored.body,
+            }
+        });
+        Ok(told.collect())
+    }
+
+    /// How full the timeline is.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn timeline_state(&self) -> Result<StreamState, Error> {
+        self.stream_state(TIMELINE).await
+    }
+
+    /// Throws the timeline away and makes it anew, empty: for an operator who fills it again from the ledger (LED-15). Its
+    /// consumers go with it; their readers make them again where they were.
+    ///
+    /// # Errors
+    ///
+    /// Where the server refuses, or cannot be asked.
+    pub async fn remake_timeline(&self) -> Result<(), Error> {
+        let _: Value = self.ask(format!("STREAM.DELETE.{TIMELINE}"), &()).await?;
+        self.migrate().await?;
+        Ok(())
+    }
+
     /// Number of the last message of the timeline; 0 where it never held any.
     ///
     /// # Errors

@@ -82,6 +82,10 @@ pub(crate) enum Command {
     Verify(command::verify::Verify),
     /// Check the whole deployment, with a real round trip.
     Doctor(command::doctor::Doctor),
+    /// Bring back what the ledger lost.
+    Restore(command::restore::Restore),
+    /// Make the timeline on the bus again from the ledger.
+    Republish(command::restore::Republish),
     /// Make an Ed25519 key pair.
     Keygen(command::keygen::Keygen),
     /// Work on spans without a server.

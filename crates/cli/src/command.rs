@@ -10,6 +10,7 @@ pub(crate) mod migrate;
 pub(crate) mod proof;
 pub(crate) mod publish;
 pub(crate) mod query;
+pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod span;
@@ -45,6 +46,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Command::Export(command) => export::run(&global, &command),
         Command::Verify(command) => verify::run(&global, &command),
         Command::Doctor(command) => doctor::run(&global, &command),
+        Command::Restore(command) => restore::restore(&global, &command),
+        Command::Republish(command) => restore::republish(&global, &command),
         Command::Keygen(command) => keygen::run(&global, &command),
         Command::Span(command) => span::run(&command),
         Command::Completions(command) => completions::run(&command),

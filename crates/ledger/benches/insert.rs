@@ -200,7 +200,7 @@ fn batch(head: &mut Head, epoch: u64, rows: u64) -> Result<Batch> {
         epoch,
         after_ingest_seq: before,
         through_ingest_seq: through,
-        through: UNTOLD,
+        through: Some(UNTOLD),
         sealed_through: rows
             .last()
             .map_or(Timestamp::from_micros(0), |row| row.sealed.received_at),

@@ -89,6 +89,21 @@ impl Writer {
         Ok(state)
     }
 
+    /// How many spans are committed in a shard; 0 before the first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn committed(&self, shard: u32) -> Result<u64, Error> {
+        let read = || async {
+            let query =
+                sqlx::query_scalar("select timeline_seq from ledger.shard where shard = $1")
+                    .bind(to_i32(shard));
+            let found: Option<i64> = query.fetch_optional(&self.pool).await?;
+            Ok(from_i64(found.unwrap_or(0)))
+        };
+        connection::again(&self.pool, read).await
+    }
+
     /// Commits a batch: rows, edges, what became of each message, the shard's state and one notice per tenant, in one transaction.
     ///
     /// # Errors

@@ -305,7 +305,7 @@ fn batch(epoch: u64, rows: &[(u64, Sealed, u16)]) -> Batch {
         epoch,
         after_ingest_seq: first - 1,
         through_ingest_seq: first - 1 + rows.len() as u64,
-        through: UNTOLD,
+        through: Some(UNTOLD),
         sealed_through: rows
             .last()
             .map_or(Timestamp::from_micros(0), |row| row.1.received_at),

@@ -47,6 +47,11 @@ enum Lost {
     Fenced,
     #[error("the bus gave the numbers of sealed messages to others")]
     Parted,
+    #[error(
+        "the timeline holds {told} messages and the ledger {committed} spans: if the ledger lost some, `logline restore` brings them \
+         back; if somebody else published there, `logline republish` makes the timeline again"
+    )]
+    Behind { told: u64, committed: u64 },
     #[error("a stage ended before its time")]
     Stage,
 }
@@ -108,7 +113,9 @@ impl Projector {
                 Lost::Intake(logline_bus::Error::Forgotten { .. }) => {
                     Health::degraded(Lost::Parted.to_string())
                 }
-                Lost::Intake(_) | Lost::Parted | Lost::Stage => Health::degraded(lost.to_string()),
+                Lost::Intake(_) | Lost::Parted | Lost::Behind { .. } | Lost::Stage => {
+                    Health::degraded(lost.to_string())
+                }
             });
             if backoff.pause(&shutdown).await.is_none() {
                 break;
@@ -122,6 +129,9 @@ impl Projector {
             Ok(intake) => intake,
             Err(error) => return Some(error.into()),
         };
+        if let Some(lost) = self.behind(stop).await? {
+            return Some(lost);
+        }
         let acquired = tokio::select! {
             acquired = self.acquire(stop) => acquired,
             lost = intake.hold() => match lost { Err(error) => return Some(error.into()), Ok(never) => match never {} },
@@ -189,6 +199,17 @@ impl Projector {
         self.monitor.set(Health::Standby);
         intake.claim().await?;
         Ok(Box::new(intake))
+    }
+
+    /// Whether the ledger lacks what was sealed. Nothing is published that is not committed, so the timeline is never ahead of
+    /// a ledger that lost nothing; sealing on would fork every chain that did.
+    async fn behind(&self, stop: &CancellationToken) -> Option<Option<Lost>> {
+        let context = self.context(stop.clone(), stop.clone());
+        let told = context.ask_bus(stop, || self.bus.timeline_last()).await?;
+        let committed = context
+            .ask(stop, || self.writer.committed(self.config.shard))
+            .await?;
+        Some((told > committed).then_some(Lost::Behind { told, committed }))
     }
 
     /// Fences whoever sealed before; gives the log's name, how far the shard is, and the last message sealed.

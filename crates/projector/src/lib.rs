@@ -23,6 +23,8 @@ mod message;
 mod overlay;
 mod parting;
 
+mod recovery;
+
 mod purge;
 mod retry;
 mod trace;
@@ -32,3 +34,4 @@ pub mod metric;
 pub use config::Config;
 pub use health::Health;
 pub use leader::Projector;
+pub use recovery::{Progress, RepublishError, Republished, RestoreError, republish, restore};

@@ -92,7 +92,7 @@ impl Context {
     }
 
     /// Asks the bus until it answers; `None` once `until` is cancelled.
-    async fn ask_bus<T, F>(
+    pub(crate) async fn ask_bus<T, F>(
         &self,
         until: &CancellationToken,
         mut question: impl FnMut() -> F,

@@ -1,6 +1,6 @@
 //! A whole log against its signed head (LED-10): span after span as they were sealed, without database or bus.
 
-use logline_span::{Head, Sealed, signature};
+use logline_span::{Head, Sealed, chain::Unlinked};
 
 use crate::checkpoint::{Origin, SignedCheckpoint};
 use crate::inclusion::{Policy, Unproven};
@@ -33,6 +33,17 @@ pub enum Broken {
     /// The head is of another number of spans, or of others.
     #[error("the spans lead to another head than the one that was signed")]
     Head,
+}
+
+impl From<Unlinked> for Broken {
+    fn from(unlinked: Unlinked) -> Self {
+        match unlinked {
+            Unlinked::Gap { wanted } => Self::Gap { wanted },
+            Unlinked::Link => Self::Link,
+            Unlinked::Signature => Self::Signature,
+            Unlinked::Content => Self::Content,
+        }
+    }
 }
 
 /// A log under way: what the next span must follow.
@@ -71,31 +82,8 @@ impl Audit {
         if span.tenant_id.as_str() != self.tenant {
             return Err(Broken::Foreign);
         }
-        let wanted = self.head.position.saturating_add(1);
-        if sealed.position.get() != wanted {
-            return Err(Broken::Gap { wanted });
-        }
-        if sealed.prev_hash != self.head.hash {
-            return Err(Broken::Link);
-        }
-        let content = span.content_hash();
-        let is_signed = match (&span.signature, &span.public_key) {
-            (None, None) => true,
-            (Some(signature), Some(key)) => signature::verify_content(key, &content, signature),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if !is_signed {
-            return Err(Broken::Signature);
-        }
-        if sealed.expected_hash(content) != sealed.curr_hash {
-            return Err(Broken::Content);
-        }
+        self.head.follow(sealed)?;
         self.tree.append(NodeHash::of_span(&sealed.curr_hash));
-        self.head = Head {
-            position: wanted,
-            hash: sealed.curr_hash,
-            received_at: sealed.received_at,
-        };
         Ok(())
     }
 

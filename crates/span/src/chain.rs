@@ -4,7 +4,7 @@ use crate::envelope::Span;
 use crate::hash::Hash;
 use crate::ids::{Position, Principal};
 use crate::sealed::Sealed;
-use crate::signature::{PublicKey, Signature};
+use crate::signature::{PublicKey, Signature, verify_content};
 use crate::time::Timestamp;
 
 const CHAIN_DOMAIN: &[u8] = b"logline-chain-v1\0";
@@ -78,6 +78,61 @@ impl Head {
             received_at,
         };
         sealed
+    }
+}
+
+/// Why a sealed span is not the next one of its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unlinked {
+    /// Another position should come.
+    #[error("position {wanted} should come here")]
+    Gap {
+        /// The position that should come.
+        wanted: u64,
+    },
+    /// It does not name its predecessor.
+    #[error("prev_hash is not the hash of the span before")]
+    Link,
+    /// Its author's signature does not verify.
+    #[error("the signature does not verify")]
+    Signature,
+    /// Its hash is not that of its fields.
+    #[error("curr_hash is not the hash of the fields")]
+    Content,
+}
+
+impl Head {
+    /// Takes a sealed span for the next one, if it is; gives its content hash, which that needed.
+    ///
+    /// # Errors
+    /// [`Unlinked`], and the head stays where it was.
+    pub fn follow(&mut self, sealed: &Sealed) -> Result<Hash, Unlinked> {
+        let span = &sealed.span;
+        let wanted = self.position.saturating_add(1);
+        if sealed.position.get() != wanted {
+            return Err(Unlinked::Gap { wanted });
+        }
+        if sealed.prev_hash != self.hash {
+            return Err(Unlinked::Link);
+        }
+        let content = span.content_hash();
+        let is_signed = match (&span.signature, &span.public_key) {
+            (None, None) => true,
+            (Some(signature), Some(key)) => verify_content(key, &content, signature),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !is_signed {
+            return Err(Unlinked::Signature);
+        }
+        if sealed.expected_hash(content) != sealed.curr_hash {
+            return Err(Unlinked::Content);
+        }
+        *self = Self {
+            position: wanted,
+            hash: sealed.curr_hash,
+            received_at: sealed.received_at,
+        };
+        Ok(content)
     }
 }
 

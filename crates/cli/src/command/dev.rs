@@ -6,7 +6,7 @@ mod servers;
 
 use std::{future::Future, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use logline_bus::{Bus, access::Login};
 use logline_span::{Principal, Reader, TenantId};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use self::{secrets::Secrets, servers::Servers};
 use crate::{
     Exit,
     args::{Global, Output},
-    command::{migrate, runtime, stop_signal},
+    command::{migrate, restore, runtime, stop_signal},
     config::{self, Hidden, LogFormat, Settings, Token},
     output,
     parts::{self, Parts, Role, telemetry},
@@ -40,6 +40,9 @@ pub(crate) struct Dev {
     /// Port of Postgres; 0 takes any free one.
     #[arg(long, default_value_t = 15432)]
     pg_port: u16,
+    /// Bring back what the ledger lost, from the bus, before anything starts.
+    #[arg(long)]
+    restore: bool,
     /// Publish a worked example and show its spans as they are sealed.
     #[arg(long)]
     example: bool,
@@ -85,6 +88,15 @@ async fn stay_up(
             tracing::warn!(difference, "a stream is not as this release wants it");
         }
         bind_login(&settings, &secrets).await?;
+        if command.restore {
+            let restored = restore::ledger(&settings, output::form(global.output)).await?;
+            output::aside(&format!("logline: {restored} spans are back in the ledger"))?;
+        }
+        if let Some((told, committed)) = restore::lost(&settings).await? {
+            bail!(
+                "the bus tells of {told} sealed spans and the ledger holds {committed}: `logline dev --restore` brings the others back"
+            );
+        }
         Parts::start(&settings, &Role::DEVELOPMENT, shutdown.clone()).await
     };
     let parts = tokio::select! {

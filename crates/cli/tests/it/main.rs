@@ -21,5 +21,6 @@ mod outage;
 mod process;
 mod proving;
 mod quiet;
+mod recovery;
 mod system;
 mod traces;

@@ -63,6 +63,15 @@ impl Stack {
 
     /// Starts one with more in its environment.
     pub(crate) fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::launch(directory, environment, &[])
+    }
+
+    /// Starts one with more flags.
+    pub(crate) fn start_as(directory: &Path, flags: &[&str]) -> Self {
+        Self::launch(directory, &[], flags)
+    }
+
+    fn launch(directory: &Path, environment: &[(&str, &str)], flags: &[&str]) -> Self {
         let started = Instant::now();
         let mut child = logline()
             .args([
@@ -76,6 +85,7 @@ impl Stack {
                 "--output",
                 "json",
             ])
+            .args(flags)
             .current_dir(directory)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

@@ -24,8 +24,8 @@ pub struct Batch {
     pub after_ingest_seq: u64,
     /// The last message that this batch handles.
     pub through_ingest_seq: u64,
-    /// What tells that message from another with its number.
-    pub through: Fingerprint,
+    /// What tells that message from another with its number; none where there is no such message.
+    pub through: Option<Fingerprint>,
     /// When the shard's last span was received, or just before its last message where that is later: none is received
     /// at or before it any more (LED-4).
     pub sealed_through: Timestamp,
@@ -206,11 +206,11 @@ pub(super) async fn commit(
     .bind(to_i64(batch.epoch))
     .bind(to_i64(batch.after_ingest_seq))
     .bind(to_i64(batch.through_ingest_seq))
-    .bind(batch.through.digest.as_slice())
+    .bind(batch.through.as_ref().map(|it| it.digest.as_slice()))
     .bind(to_i64(batch.timeline_first.saturating_sub(1)))
     .bind(to_i64(batch.rows.len() as u64))
     .bind(row::bind_time(batch.sealed_through))
-    .bind(batch.through.time_ns)
+    .bind(batch.through.map(|it| it.time_ns))
     .execute(&mut *conn)
     .await?;
     if moved.rows_affected() != 1 {

@@ -137,7 +137,7 @@ impl Sealer {
             epoch: self.state.epoch,
             after_ingest_seq: self.state.ingest_seq,
             through_ingest_seq: through,
-            through: fingerprint(through),
+            through: Some(fingerprint(through)),
             sealed_through: heads
                 .values()
                 .map(|head| head.received_at)
@@ -158,7 +158,7 @@ impl Sealer {
         self.writer.commit(batch).await?;
         self.heads = heads;
         self.state.ingest_seq = batch.through_ingest_seq;
-        self.state.ingest = Some(batch.through);
+        self.state.ingest = batch.through;
         self.state.sealed_through = batch.sealed_through;
         self.state.timeline_seq += u64::try_from(batch.rows.len()).unwrap();
         Ok(())

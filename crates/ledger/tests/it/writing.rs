@@ -382,7 +382,7 @@ async fn every_message_has_an_outcome_for_its_publisher_alone() {
         result: OutcomeKind::Refused(refusal.clone()),
     });
     batch.through_ingest_seq = 4;
-    batch.through = fingerprint(4);
+    batch.through = Some(fingerprint(4));
     sealer.commit(&batch, heads).await.unwrap();
 
     let sealed = &batch.rows[0].sealed;

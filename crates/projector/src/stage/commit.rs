@@ -106,7 +106,7 @@ impl Commit {
             epoch: self.state.epoch,
             after_ingest_seq: self.state.ingest_seq,
             through_ingest_seq: last.incoming.seq,
-            through: known_as(last.fingerprint),
+            through: Some(known_as(last.fingerprint)),
             sealed_through: prepared.clock,
             timeline_first: self.state.timeline_seq.saturating_add(1),
             rows: Vec::with_capacity(prepared.decided.len()),
@@ -175,7 +175,7 @@ impl Commit {
             }
         }
         self.state.ingest_seq = batch.through_ingest_seq;
-        self.state.ingest = Some(batch.through);
+        self.state.ingest = batch.through;
         self.state.sealed_through = batch.sealed_through;
         self.state.timeline_seq += batch.rows.len() as u64;
         if let Some(last) = prepared.decided.last() {
@@ -203,7 +203,7 @@ impl Commit {
                     self.state.epoch = found.epoch;
                     batch.epoch = found.epoch;
                     // The number alone would not say so where the bus gave it a second time (LED-17).
-                    let through = (batch.through_ingest_seq, Some(batch.through));
+                    let through = (batch.through_ingest_seq, batch.through);
                     return Ok((found.ingest_seq, found.ingest) == through);
                 }
                 Err(logline_ledger::Error::Fenced) => return Err(End::Fenced),

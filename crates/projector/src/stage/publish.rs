@@ -145,27 +145,50 @@ impl Publish {
     /// Takes the message of `TIMELINE` with this number for the span, if it is.
     async fn compare(&self, number: u64, curr_hash: Hash) -> Result<(), Halt> {
         let mut backoff = Backoff::new();
+        let mut is_known = false;
         let context = &self.context;
         loop {
             let asked = context
                 .over
-                .run_until_cancelled(context.bus.timeline_at(number));
-            match asked.await.ok_or(Halt::Stopped)? {
-                Ok(Some(found)) if found.curr_hash == curr_hash => return Ok(()),
-                Ok(Some(_) | None) => return self.stand(number).await,
-                Err(error) => self.failed(&error.into()),
+                .run_until_cancelled(context.bus.timeline_page(number, 1));
+            let is_there = match asked.await.ok_or(Halt::Stopped)? {
+                Ok(page) => page
+                    .first()
+                    .filter(|told| told.number == number)
+                    .and_then(|told| Sealed::from_json(&told.body).ok())
+                    .is_some_and(|found| found.curr_hash == curr_hash),
+                Err(error) => {
+                    self.failed(&error.into());
+                    self.pause(&mut backoff).await.ok_or(Halt::Stopped)?;
+                    continue;
+                }
+            };
+            if is_there {
+                return Ok(());
+            }
+            // It may be made again meanwhile.
+            if !is_known {
+                self.complain(number);
+                is_known = true;
             }
             self.pause(&mut backoff).await.ok_or(Halt::Stopped)?;
+            self.mend(number).await.ok_or(Halt::Stopped)?;
         }
     }
 
     /// Stands still, saying so, until the leg is over: an operator must look.
     async fn stand(&self, number: u64) -> Result<(), Halt> {
-        tracing::error!(number, "TIMELINE holds what the ledger does not say");
-        let reason = format!("message {number} of TIMELINE is not what the ledger says");
-        self.context.monitor.degraded(reason);
+        self.complain(number);
         self.context.over.cancelled().await;
         Err(Halt::Stopped)
+    }
+
+    fn complain(&self, number: u64) {
+        tracing::error!(number, "TIMELINE holds what the ledger does not say");
+        let reason = format!(
+            "message {number} of TIMELINE is not what the ledger says: `logline republish` makes the timeline again"
+        );
+        self.context.monitor.degraded(reason);
     }
 
     async fn deliver(&mut self, committed: Committed) -> Result<(), Halt> {
@@ -415,7 +438,8 @@ impl Publish {
     }
 }
 
-fn entry(sealed: &Sealed, traceparent: Option<String>, depth: u16) -> TimelineEntry {
+/// A sealed span as the timeline tells of it.
+pub(crate) fn entry(sealed: &Sealed, traceparent: Option<String>, depth: u16) -> TimelineEntry {
     TimelineEntry {
         subject: Subject::timeline(&sealed.span),
         body: sealed.to_json().into(),

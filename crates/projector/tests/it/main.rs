@@ -8,6 +8,8 @@ mod failing;
 #[cfg(test)]
 mod purging;
 #[cfg(test)]
+mod recovering;
+#[cfg(test)]
 mod refusing;
 #[cfg(test)]
 mod sealing;
