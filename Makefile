@@ -17,7 +17,7 @@ check:
 bench: setup
 	@cargo xtask bench
 
-# Kills the parts of the system at random, for as long as it takes.
+# Kills, freezes and restarts the parts of the system at random, and counts what was promised.
 faults: setup
 	@cargo xtask faults
 

@@ -25,8 +25,8 @@ pub(crate) fn docs() -> anyhow::Result<()> {
     run(command)
 }
 
-/// The kill test of the suite, for longer.
-pub(crate) fn faults(runs: u32, seed: Option<u64>) -> anyhow::Result<()> {
+/// The fault test of the suite, for longer.
+pub(crate) fn faults(runs: u32, seed: u64, receipts: u32) -> anyhow::Result<()> {
     // The whole workspace, so that no dependency is built anew with features of its own.
     let mut command = cargo(&[
         "test",
@@ -38,8 +38,7 @@ pub(crate) fn faults(runs: u32, seed: Option<u64>) -> anyhow::Result<()> {
         "--nocapture",
     ]);
     command.env("LOGLINE_FAULTS_RUNS", runs.to_string());
-    if let Some(seed) = seed {
-        command.env("LOGLINE_FAULTS_SEED", seed.to_string());
-    }
+    command.env("LOGLINE_FAULTS_SEED", seed.to_string());
+    command.env("LOGLINE_FAULTS_RECEIPTS", receipts.to_string());
     run(command)
 }
