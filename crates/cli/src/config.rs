@@ -157,6 +157,8 @@ pub(crate) struct Token {
     pub(crate) digest: String,
     pub(crate) tenant: String,
     pub(crate) principal: String,
+    #[serde(default)]
+    pub(crate) roles: Vec<String>,
 }
 
 /// A text that is never shown.

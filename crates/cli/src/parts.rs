@@ -445,6 +445,7 @@ fn token(token: &Token) -> Result<logline_api::Token> {
             .context("api.tokens: a digest is `blake3:` and 64 hexadecimal digits")?,
         tenant: token.tenant.parse().context("api.tokens")?,
         principal: token.principal.parse().context("api.tokens")?,
+        roles: token.roles.clone(),
     })
 }
 

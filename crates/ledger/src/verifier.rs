@@ -113,6 +113,50 @@ impl Verifier {
         Ok(report)
     }
 
+    /// Keeps what a verification found, for those who belong to the tenants (LED-9): nothing proves it but this ledger's word.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn record(&self, scope: &Scope, report: &Report) -> Result<(), Error> {
+        const SQL: &str = "insert into ledger.verification (tenant_id, first_position, last_position, failures, anchored)
+             select w.tenant, $1, w.last, w.failures, w.anchored
+             from unnest($2::text[], $3::bigint[], $4::integer[], $5::boolean[]) w (tenant, last, failures, anchored)";
+        let first = scope.from.map_or(1, Position::get);
+        let failed = report
+            .failures
+            .iter()
+            .map(|failure| failure.tenant.as_str());
+        let through = report.through.keys().map(TenantId::as_str);
+        let tenants: BTreeSet<&str> = through.chain(failed.clone()).collect();
+        let last = |tenant: &&str| {
+            let named = |(known, _): &(&TenantId, &Position)| known.as_str() == *tenant;
+            let last = report.through.iter().find(named);
+            last.map_or(0, |(_, position)| bind(position.get()))
+        };
+        let failures = |tenant: &&str| {
+            let count = failed.clone().filter(|failed| failed == tenant).count();
+            i32::try_from(count).unwrap_or(i32::MAX)
+        };
+        let anchored = |tenant: &&str| {
+            let origin = |signed: &SignedCheckpoint| signed.checkpoint().origin.as_str().to_owned();
+            let is_held = |signed: &SignedCheckpoint| {
+                origin(signed)
+                    .rsplit_once('/')
+                    .is_some_and(|(_, of)| of == *tenant)
+            };
+            scope.against.iter().any(is_held) && failures(tenant) == 0
+        };
+        sqlx::query(SQL)
+            .bind(bind(first))
+            .bind(tenants.iter().copied().collect::<Vec<_>>())
+            .bind(tenants.iter().map(last).collect::<Vec<_>>())
+            .bind(tenants.iter().map(failures).collect::<Vec<_>>())
+            .bind(tenants.iter().map(anchored).collect::<Vec<_>>())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// The logs of all chains in scope, and of those whose rows are gone but for the heads that cover them.
     async fn logs(
         &self,
@@ -316,6 +360,10 @@ async fn walk(pool: PgPool, log: String, range: Range) -> Result<(u64, Vec<Failu
             return Ok(walk.finish());
         }
     }
+}
+
+fn bind(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Whether two optional hashes are there and the same.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Waits out the second in which what is sealed is signed.
-async fn signed(client: &Client, path: &str) -> Answer {
+pub(crate) async fn signed(client: &Client, path: &str) -> Answer {
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     let answer = async {
         loop {
@@ -30,7 +30,7 @@ async fn signed(client: &Client, path: &str) -> Answer {
     deadline(PATIENCE, answer).await
 }
 
-fn signer(world: &World) -> JoinSet<()> {
+pub(crate) fn signer(world: &World) -> JoinSet<()> {
     let resources = Resources {
         bus: world.bus.clone(),
         ledger: world.signers_ledger(),

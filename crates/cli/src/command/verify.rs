@@ -68,7 +68,14 @@ pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
                 let _ = write!(std::io::stderr(), "\r{checked} rows checked");
             }
         });
-        report.await.context("the ledger cannot be checked")
+        let report = report.await.context("the ledger cannot be checked")?;
+        // What was found holds whether it can be kept or not.
+        if let Err(error) = verifier.record(&scope, &report).await {
+            output::report(
+                &anyhow::Error::new(error).context("the result is not kept for `GET /api/verify`"),
+            );
+        }
+        anyhow::Ok(report)
     })?;
     if progress {
         let _ = write!(std::io::stderr(), "\r\x1b[K");

@@ -41,6 +41,29 @@ fn a_span_is_proved_where_there_is_no_stack() {
             String::from_utf8_lossy(&output.stderr)
         );
     };
+    let kept = answer(here, &["proof", "--consistency", "0", "--tenant", "dev"]);
+    let (_, kept) = kept.split_once("\n\n").unwrap();
+    let size = kept.lines().nth(1).unwrap();
+    answer(
+        here,
+        &[
+            "publish",
+            "--entity-type",
+            "activity",
+            "--who",
+            "me",
+            "--this",
+            "gate",
+        ],
+    );
+    let growth = loop {
+        let output = run(here, &["proof", "--consistency", size, "--tenant", "dev"]);
+        let growth = String::from_utf8(output.stdout).unwrap();
+        if !growth.ends_with(kept) {
+            break growth;
+        }
+        assert!(Instant::now() < deadline, "{growth}");
+    };
     let exported = answer(here, &["export", "--tenant", "dev"]);
     let keys = answer(here, &["keys"]);
     let key = keys.lines().find(|key| key.contains("/dev+")).unwrap();
@@ -61,22 +84,42 @@ fn a_span_is_proved_where_there_is_no_stack() {
         (&Value::Bool(true), &receipt["curr_hash"])
     );
 
+    std::fs::write(there.join("growth"), &growth).unwrap();
+    std::fs::write(there.join("kept"), kept).unwrap();
+    let check = [
+        "proof", "--check", "growth", "--since", "kept", "--key", key,
+    ];
+    let grown: Value = serde_json::from_str(&answer(there, &check)).unwrap();
+    assert_eq!(grown["old_size"].to_string(), size);
+    std::fs::write(there.join("kept"), growth.split_once("\n\n").unwrap().1).unwrap();
+    assert_eq!(
+        run(there, &check).status.code(),
+        Some(1),
+        "from another size"
+    );
+    assert_eq!(
+        run(there, &["proof", "--check", "growth", "--key", key])
+            .status
+            .code(),
+        Some(2)
+    );
+
     std::fs::write(there.join("dev.ndjson"), &exported).unwrap();
     let verify = ["verify", "--export", "dev.ndjson", "--key", key];
     let whole: Value = serde_json::from_str(&answer(there, &verify)).unwrap();
     assert_eq!(
         [&whole["ok"], &whole["anchored"], &whole["checked"]],
-        [&Value::Bool(true), &Value::Bool(true), &Value::from(1)]
+        [&Value::Bool(true), &Value::Bool(true), &Value::from(2)]
     );
     for (from, to, part) in [
         ("door", "gate", "content"),
-        ("\"position\":1", "\"position\":2", "gap"),
+        ("\"position\":1", "\"position\":3", "gap"),
         (
             "\"published_by\":\"me\"",
             "\"published_by\":\"you\"",
             "content",
         ),
-        ("\\n1\\n", "\\n2\\n", "checkpoint"),
+        ("\\n2\\n", "\\n3\\n", "checkpoint"),
     ] {
         assert!(exported.contains(from), "{from}");
         std::fs::write(there.join("dev.ndjson"), exported.replace(from, to)).unwrap();

@@ -103,7 +103,7 @@ async fn heads_and_keys_are_for_those_who_belong_to_the_tenant() {
     ];
     for (session, own) in readers {
         for name in ["acme", "beta", "system"] {
-            let note = session.checkpoint(&tenant(name)).await.unwrap();
+            let note = session.checkpoint(&tenant(name), false).await.unwrap();
             assert_eq!(note.is_some(), own.contains(&name), "{name}");
         }
         let keys: Vec<_> = own
