@@ -70,11 +70,15 @@ async fn tiles(
         .bind(&wanted.widths)
         .fetch_all(&mut **transaction)
         .await?;
-    // At level 0 these are the rows' own hashes, from which the leaves are made.
-    arranged(&rows, plan.tiles(), |level, hash| match level {
+    arranged(&rows, plan.tiles(), of_row)
+}
+
+/// The node that a stored hash stands for: at level 0 the rows' own are stored, from which the leaves are made.
+pub(crate) fn of_row(level: u8, hash: NodeHash) -> NodeHash {
+    match level {
         0 => NodeHash::of_span(&Hash::from_bytes(*hash.as_bytes())),
         _ => hash,
-    })
+    }
 }
 
 /// Tiles as the parameters of the functions that hand out hashes.

@@ -75,7 +75,7 @@ impl Verifier {
 
         let mut report = Report {
             ok: true,
-            anchored: !scope.against.is_empty(),
+            anchored: scope.is_anchored(),
             tenants: u64::try_from(chains.len()).unwrap_or(u64::MAX),
             checked: 0,
             through: through(&chains),
@@ -144,7 +144,8 @@ impl Verifier {
                     .rsplit_once('/')
                     .is_some_and(|(_, of)| of == *tenant)
             };
-            scope.against.iter().any(is_held) && failures(tenant) == 0
+            let is_held = scope.against.iter().any(is_held) || !scope.witnesses.is_empty();
+            is_held && failures(tenant) == 0
         };
         sqlx::query(SQL)
             .bind(bind(first))
@@ -196,6 +197,7 @@ impl Verifier {
                 .filter(|(of, _)| *of == tenant)
                 .map(|(_, signed)| (*signed).clone())
                 .collect(),
+            witnesses: scope.witnesses.clone(),
         };
         Ok(tenants.into_iter().map(log).collect())
     }
@@ -233,18 +235,25 @@ pub struct Exported {
 }
 
 impl Verifier {
-    /// What an export of a tenant's log begins and ends with; none where no head of it is signed yet.
+    /// What an export of a tenant's log begins and ends with; none where no head of it is signed yet. With `cosigned` it ends with the
+    /// newest head that a witness has cosigned.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away, [`Error::Undecodable`] where the newest head cannot be read.
-    pub async fn exported(&self, tenant: &TenantId) -> Result<Option<Exported>, Error> {
+    pub async fn exported(
+        &self,
+        tenant: &TenantId,
+        cosigned: bool,
+    ) -> Result<Option<Exported>, Error> {
+        const NEWEST: &str =
+            "select note from ledger.head where tenant_id = $1 order by size desc limit 1";
+        const COSIGNED: &str = "select note from ledger.head where tenant_id = $1
+             and size = (select size from ledger.cosignature where tenant_id = $1 order by size desc limit 1)";
         let log = connection::again(&self.pool, || connection::log_name(&self.pool)).await?;
-        let note: Option<String> = sqlx::query_scalar(
-            "select note from ledger.checkpoint where tenant_id = $1 order by size desc limit 1",
-        )
-        .bind(tenant.as_str())
-        .fetch_optional(&self.pool)
-        .await?;
+        let note: Option<String> = sqlx::query_scalar(if cosigned { COSIGNED } else { NEWEST })
+            .bind(tenant.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
         let Some(note) = note else { return Ok(None) };
         let keys = sqlx::query_scalar(
             "select key from ledger.log_key where tenant_id = $1 order by since",

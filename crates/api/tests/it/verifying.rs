@@ -39,6 +39,7 @@ pub(crate) fn signer(world: &World) -> JoinSet<()> {
     let config = Config {
         interval: Duration::from_millis(50),
         parallel_max: 2,
+        witnesses: Vec::new(),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(Signer::new(config, resources).run(CancellationToken::new()));

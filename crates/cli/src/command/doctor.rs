@@ -393,7 +393,7 @@ impl Visit {
                 &Scope {
                     tenants: vec![self.tenant.clone()],
                     from,
-                    against: Vec::new(),
+                    ..Scope::default()
                 },
                 |_| (),
             )

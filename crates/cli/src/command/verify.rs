@@ -33,6 +33,9 @@ pub(crate) struct Verify {
     /// Check this file of `logline export` instead, without database or bus.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tenant", "from", "against"])]
     export: Option<PathBuf>,
+    /// A witness that must have cosigned, by its key; may be given more than once.
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<VerifierKey>,
     /// The log's key, as `logline keys` prints it; without it the file vouches for itself.
     #[arg(long, value_name = "KEY", requires = "export")]
     key: Option<VerifierKey>,
@@ -41,7 +44,10 @@ pub(crate) struct Verify {
 pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
     let form = output::form(global.output);
     if let Some(file) = &command.export {
-        return tell(&export::check(file, command.key.as_ref())?, form);
+        return tell(
+            &export::check(file, command.key.as_ref(), &command.witness)?,
+            form,
+        );
     }
     let settings = config::load_for_stack(global)?;
     let scope = Scope {
@@ -55,6 +61,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> Result<Exit> {
             .iter()
             .map(|file| checkpoint(file))
             .collect::<Result<_>>()?,
+        witnesses: command.witness.clone(),
     };
     let progress = std::io::stderr().is_terminal() && form == Output::Table;
     let report = runtime()?.block_on(async {
@@ -107,7 +114,7 @@ fn tell(report: &Report, form: Output) -> Result<Exit> {
                 if report.anchored {
                     ""
                 } else {
-                    "; not anchored by a checkpoint from outside"
+                    "; not anchored by a checkpoint or a witness from outside"
                 }
             ))?;
         }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use logline_proof::{Algorithm, InclusionProof, SignatureLine, SignedCheckpoint, VerifierKey};
+use logline_span::SigningKey;
 use serde_json::Value;
 
 use crate::process::{Stack, answer, run};
@@ -83,6 +85,39 @@ fn a_span_is_proved_where_there_is_no_stack() {
         (&checked["ok"], &checked["curr_hash"]),
         (&Value::Bool(true), &receipt["curr_hash"])
     );
+
+    // A witness that is asked for must have cosigned, in each of the forms.
+    let seed = SigningKey::from_seed(&[3; 32]);
+    let name = "w.test/one".parse().unwrap();
+    let witness = VerifierKey::new(name, Algorithm::CosignatureV1, seed.public_key());
+    let cosign = |signed: &mut SignedCheckpoint| {
+        let line = SignatureLine::cosign(signed.note().text(), witness.name(), &seed, 1);
+        signed.add(line).unwrap();
+    };
+    let mut cosigned: InclusionProof = proof.parse().unwrap();
+    cosign(&mut cosigned.checkpoint);
+    std::fs::write(there.join("cosigned.proof"), cosigned.to_string()).unwrap();
+    let (lines, closing) = exported.trim_end().rsplit_once('\n').unwrap();
+    let closing: Value = serde_json::from_str(closing).unwrap();
+    let mut closing: SignedCheckpoint = closing["checkpoint"].as_str().unwrap().parse().unwrap();
+    cosign(&mut closing);
+    let closing = serde_json::json!({ "checkpoint": closing.to_string() });
+    std::fs::write(
+        there.join("cosigned.ndjson"),
+        format!("{lines}\n{closing}\n"),
+    )
+    .unwrap();
+    std::fs::write(there.join("dev.ndjson"), &exported).unwrap();
+    let asked = witness.to_string();
+    for (file, export, code) in [
+        ("cosigned.proof", "cosigned.ndjson", 0),
+        ("span.proof", "dev.ndjson", 1),
+    ] {
+        let check = ["proof", "--check", file, "--key", key, "--witness", &asked];
+        assert_eq!(run(there, &check).status.code(), Some(code), "{file}");
+        let check = ["verify", "--export", export, "--witness", &asked];
+        assert_eq!(run(there, &check).status.code(), Some(code), "{export}");
+    }
 
     std::fs::write(there.join("growth"), &growth).unwrap();
     std::fs::write(there.join("kept"), kept).unwrap();

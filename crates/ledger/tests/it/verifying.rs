@@ -314,7 +314,7 @@ async fn verification_is_resumed_and_reported_as_specified() {
     let scope = Scope {
         tenants: vec![tenant("acme"), tenant("nobody")],
         from: Some("4".parse().unwrap()),
-        against: Vec::new(),
+        ..Scope::default()
     };
     let later = ledger.verifier().verify(&scope, |_| ()).await.unwrap();
     assert!(

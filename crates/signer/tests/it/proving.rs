@@ -3,22 +3,12 @@
 use logline_bus::Receipt;
 use logline_ledger::{Provable, ReaderSession};
 use logline_proof::InclusionProof;
-use logline_span::{Hash, Reader, SpanId};
+use logline_span::{Hash, SpanId};
 
 use crate::world::{World, policy, tenant};
 
 /// LED-10
 const BYTES_MAX: usize = 2048;
-
-impl World {
-    fn as_person(&self, of: &str, name: &str) -> ReaderSession {
-        let identity = Reader {
-            tenant: tenant(of),
-            principal: name.parse().unwrap(),
-        };
-        self.reader().as_reader(Some(&identity))
-    }
-}
 
 async fn sealed(world: &World, visibility: &str) -> (SpanId, Hash, u64) {
     let more = format!(r#","visibility":"{visibility}""#);
@@ -53,9 +43,9 @@ async fn led_10_a_span_is_proved_to_who_may_read_it_and_to_nobody_else() {
     world.seal_many("acme", 300).await;
     world.signed("acme", 603).await;
     let readers = [
-        (world.as_person("acme", "alice"), [true, true, true]),
-        (world.as_person("acme", "bob"), [false, true, true]),
-        (world.as_person("beta", "alice"), [false, false, true]),
+        (world.person("acme", "alice"), [true, true, true]),
+        (world.person("acme", "bob"), [false, true, true]),
+        (world.person("beta", "alice"), [false, false, true]),
         (world.reader().as_reader(None), [false, false, true]),
     ];
     for (session, may) in readers {
@@ -81,7 +71,7 @@ async fn a_span_that_no_head_covers_is_not_proved_yet() {
     let world = World::new().await;
     let _projector = world.projector();
     let (id, ..) = sealed(&world, "tenant").await;
-    let session = world.as_person("acme", "bob");
+    let session = world.person("acme", "bob");
     assert_eq!(
         session.proof(id, None).await.unwrap(),
         Some(Provable::NotYet)
@@ -98,7 +88,7 @@ async fn heads_and_keys_are_for_those_who_belong_to_the_tenant() {
         world.signed(name, 1).await;
     }
     let readers = [
-        (world.as_person("acme", "bob"), vec!["acme", "system"]),
+        (world.person("acme", "bob"), vec!["acme", "system"]),
         (world.reader().as_reader(None), vec!["system"]),
     ];
     for (session, own) in readers {
