@@ -27,19 +27,29 @@ pub(crate) fn docs() -> anyhow::Result<()> {
 
 /// The kill test of the suite, for longer.
 pub(crate) fn faults(runs: u32, seed: Option<u64>) -> anyhow::Result<()> {
+    longer("faults::", "LOGLINE_FAULTS", runs, seed)
+}
+
+/// The tampering test of the suite, for longer.
+pub(crate) fn tamper(runs: u32, seed: Option<u64>) -> anyhow::Result<()> {
+    longer("tampering::", "LOGLINE_TAMPER", runs, seed)
+}
+
+/// A test of the suite that takes the number of its runs from the environment.
+fn longer(filter: &str, variable: &str, runs: u32, seed: Option<u64>) -> anyhow::Result<()> {
     // The whole workspace, so that no dependency is built anew with features of its own.
     let mut command = cargo(&[
         "test",
         "--workspace",
         "--test",
         "it",
-        "faults::",
+        filter,
         "--",
         "--nocapture",
     ]);
-    command.env("LOGLINE_FAULTS_RUNS", runs.to_string());
+    command.env(format!("{variable}_RUNS"), runs.to_string());
     if let Some(seed) = seed {
-        command.env("LOGLINE_FAULTS_SEED", seed.to_string());
+        command.env(format!("{variable}_SEED"), seed.to_string());
     }
     run(command)
 }

@@ -47,6 +47,15 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Tampers with a ledger at random, and checks that each tampering is found and named
+    Tamper {
+        /// How many tamperings
+        #[arg(long, default_value_t = 10_000)]
+        runs: u32,
+        /// Which ones; repeats a run that failed
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// The documentation, warnings denied
     Docs,
 }
@@ -56,6 +65,7 @@ fn main() -> anyhow::Result<()> {
         Task::Check { quick } => check::check(quick),
         Task::Bench { names } => bench::bench(&names),
         Task::Faults { runs, seed } => check::faults(runs, seed),
+        Task::Tamper { runs, seed } => check::tamper(runs, seed),
         Task::Docs => check::docs(),
     }
 }

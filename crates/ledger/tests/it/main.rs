@@ -16,5 +16,6 @@ mod migration;
 mod reading;
 mod sending;
 mod support;
+mod tampering;
 mod verifying;
 mod writing;

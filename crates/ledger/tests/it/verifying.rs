@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use crate::support::{LOG, Ledger, json, span, tenant, with};
 
-fn full(tenant: &str, signed: bool) -> Span {
+pub(crate) fn full(tenant: &str, signed: bool) -> Span {
     with(span(tenant, "alice"), |span| {
         let text = |text: &str| Some(text.to_owned());
         span.did = text("opened");
@@ -337,12 +337,16 @@ async fn verification_is_resumed_and_reported_as_specified() {
 }
 
 /// The log's key of these tests.
-fn log_key() -> SigningKey {
+pub(crate) fn log_key() -> SigningKey {
     SigningKey::from_seed(&[8; 32])
 }
 
 /// Signs a tenant's rows as the signer does, at each of these sizes; gives the last head.
-async fn sign(admin: &mut PgConnection, tenant: &str, sizes: &[u64]) -> SignedCheckpoint {
+pub(crate) async fn sign(
+    admin: &mut PgConnection,
+    tenant: &str,
+    sizes: &[u64],
+) -> SignedCheckpoint {
     let name: KeyName = format!("{LOG}/{tenant}").parse().unwrap();
     let key = VerifierKey::new(name.clone(), Algorithm::Ed25519, log_key().public_key());
     sqlx::query(
