@@ -1,5 +1,6 @@
 //! How fast a chain is verified from the database, beside BLAKE3 and Ed25519 alone over the same bytes in memory, on as many threads, in
-//! turn (LED-9). Every span is signed by its author. Prints JSON lines.
+//! turn (LED-9): the signatures one by one, and by one equation for as many as the verifier takes together. Every span is signed by its
+//! author. Prints JSON lines.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use uuid::Uuid;
 const ROUNDS: usize = 5;
 const BATCHES: u64 = 40;
 const BATCH: u64 = 500;
+/// Signatures in one equation, as in the verifier.
+const GROUP: usize = 128;
 /// Authors, each with a key.
 const AUTHORS: u64 = 50;
 const PASSWORD: &str = "bench";
@@ -41,18 +44,27 @@ async fn main() -> Result<()> {
     let rows = fill(&server, batches).await?;
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let verifier = Verifier::connect(&config(&server, Role::Verifier, 8))?;
-    let (mut ours, mut limit) = (Vec::new(), Vec::new());
+    let (mut ours, mut singly, mut together) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let began = Instant::now();
         let report = verifier.verify(&Scope::default(), |_| ()).await?;
         ours.push(began.elapsed());
         ensure!(report.ok && report.checked == batches * BATCH, "{report:?}");
-        limit.push(alone(&rows, threads)?);
+        singly.push(alone(&rows, threads, |chunk| chunk.iter().all(holds))?);
+        together.push(alone(&rows, threads, |chunk| {
+            chunk.chunks(GROUP).all(hold)
+        })?);
     }
+    let ours = rate(&rows, ours);
     report(
-        "verify, signed spans",
-        rate(&rows, limit),
-        rate(&rows, ours),
+        "verify, beside signatures one by one",
+        rate(&rows, singly),
+        ours,
+    );
+    report(
+        "verify, beside signatures by batch",
+        rate(&rows, together),
+        ours,
     );
     server.stop().await?;
     Ok(())
@@ -76,12 +88,16 @@ fn report(measure: &str, limit: f64, ours: f64) {
 }
 
 /// Both hashes and the signature of every span, and nothing else.
-fn alone(rows: &[Bytes], threads: usize) -> Result<Duration> {
+fn alone(
+    rows: &[Bytes],
+    threads: usize,
+    check: impl Fn(&[Bytes]) -> bool + Copy + Send,
+) -> Result<Duration> {
     let began = Instant::now();
     let is_whole = std::thread::scope(|scope| {
         let chunks = rows.chunks(rows.len().div_ceil(threads));
         let halves: Vec<_> = chunks
-            .map(|chunk| scope.spawn(|| chunk.iter().all(holds)))
+            .map(|chunk| scope.spawn(move || check(chunk)))
             .collect();
         halves.into_iter().all(|half| half.join().unwrap_or(false))
     });
@@ -97,6 +113,17 @@ fn holds(row: &Bytes) -> bool {
     };
     signature::verify_content(&key, &content, &signature)
         && body_hash(&chain_body(&row.sealed, &content)) == row.sealed.curr_hash
+}
+
+fn hold(rows: &[Bytes]) -> bool {
+    let hash = |row: &Bytes| {
+        let content = Hash::of(&row.canonical);
+        let span = &row.sealed.span;
+        let links = body_hash(&chain_body(&row.sealed, &content)) == row.sealed.curr_hash;
+        links.then_some((span.public_key?, content, span.signature?))
+    };
+    let signed: Option<Vec<_>> = rows.iter().map(hash).collect();
+    signed.is_some_and(|signed| signature::verify_contents(&signed))
 }
 
 /// Seals a chain and gives it as bytes.

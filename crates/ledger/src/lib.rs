@@ -36,7 +36,7 @@ pub use migrate::{MigrateError, Migrated, Provision, Role, RolePassword, migrate
 pub use proof::Provable;
 pub use query::{AsOf, Cursor, InvalidCursor, Page, Query};
 pub use reader::{ChainEnd, LogState, Reader, ReaderSession, SignedHead, Verified};
-pub use report::{Failure, Part, Report, Scope};
+pub use report::{Failure, Part, Progress, Report, Scope};
 pub use signer::{Cosignature, Ends, Leaf, Signer};
 pub use verifier::{Exported, Verifier};
 pub use writer::{

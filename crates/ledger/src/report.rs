@@ -27,6 +27,16 @@ impl Scope {
     }
 }
 
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Rows recomputed.
+    pub checked: u64,
+    /// The tenant, in the order of names, and the position before which every row is recomputed: a later run may go on there. None where
+    /// only the heads are left.
+    pub next: Option<(&'a str, i64)>,
+}
+
 /// The outcome of a verification.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {

@@ -1,6 +1,6 @@
 //! Recomputes the chains from the stored columns (LED-9).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::num::NonZero;
 
 use futures_util::TryStreamExt as _;
@@ -11,7 +11,7 @@ use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
 
 use crate::connection::{self, Config};
-use crate::{Error, Failure, Report, Scope, VerifyError, row};
+use crate::{Error, Failure, Progress, Report, Scope, VerifyError, row};
 
 mod chain;
 mod judge;
@@ -52,11 +52,12 @@ impl Verifier {
         let connections = usize::try_from(config.connections_max).unwrap_or(usize::MAX);
         Ok(Self {
             pool: config.pool()?,
-            tasks: connections.clamp(1, cores),
+            // While one waits for rows, another's are judged.
+            tasks: connections.clamp(1, cores.saturating_mul(2)),
         })
     }
 
-    /// Recomputes everything in `scope`; `progress` is told how many rows have been checked in all, from time to time.
+    /// Recomputes everything in `scope`; `progress` is told how far it is, from time to time.
     ///
     /// # Errors
     /// [`VerifyError::Ledger`] while Postgres is away, [`VerifyError::ForeignCheckpoint`] where one is of another log. A row that cannot be
@@ -64,7 +65,7 @@ impl Verifier {
     pub async fn verify(
         &self,
         scope: &Scope,
-        progress: impl Fn(u64),
+        progress: impl Fn(Progress<'_>),
     ) -> Result<Report, VerifyError> {
         let log = connection::again(&self.pool, || connection::log_name(&self.pool)).await?;
         let chains = self.chains(scope).await?;
@@ -81,32 +82,45 @@ impl Verifier {
             through: through(&chains),
             failures: Vec::new(),
         };
-        let mut ranges: VecDeque<Range> = chains
+        let ranges: Vec<Range> = chains
             .into_iter()
             .flat_map(|(tenant, last)| ranges(&tenant, first, last))
             .collect();
+        let mut left = ranges.iter().enumerate();
+        // The numbers of the ranges that are not walked yet.
+        let mut open: BTreeSet<usize> = (0..ranges.len()).collect();
         let mut running = JoinSet::new();
         loop {
             while running.len() < self.tasks
-                && let Some(range) = ranges.pop_front()
+                && let Some((number, range)) = left.next()
             {
-                running.spawn(walk(self.pool.clone(), log.clone(), range));
+                let walking = walk(self.pool.clone(), log.clone(), range.clone());
+                running.spawn(async move {
+                    let (checked, failures) = walking.await?;
+                    Ok((Some(number), checked, failures))
+                });
             }
             // The rows have been read once by then.
             while running.len() < self.tasks
                 && let Some(log) = logs.pop()
             {
                 let pool = self.pool.clone();
-                running.spawn(async move { Ok((0, log::check(pool, log).await?)) });
+                running.spawn(async move { Ok((None, 0, log::check(pool, log).await?)) });
             }
             let Some(walked) = running.join_next().await else {
                 break;
             };
-            let (checked, failures) =
-                walked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            let walked: Result<_, Error> =
+                walked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            let (number, checked, failures) = walked?;
             report.checked += checked;
             report.add(failures);
-            progress(report.checked);
+            number.map(|number| open.remove(&number));
+            let next = open.first().and_then(|number| ranges.get(*number));
+            progress(Progress {
+                checked: report.checked,
+                next: next.map(|range| (range.tenant.as_str(), range.first)),
+            });
         }
         report.ok = report.failures.is_empty();
         report.anchored &= report.ok;
@@ -357,9 +371,7 @@ async fn walk(pool: PgPool, log: String, range: Range) -> Result<(u64, Vec<Failu
         }
         if ended || group.len() == GROUP {
             let judged = std::mem::replace(&mut group, Vec::with_capacity(GROUP));
-            let judging = tokio::task::spawn_blocking(move || {
-                judged.into_iter().map(judge::judge).collect::<Vec<_>>()
-            });
+            let judging = tokio::task::spawn_blocking(move || judge::judge(judged));
             let judged = judging
                 .await
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));

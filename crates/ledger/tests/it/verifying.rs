@@ -1,4 +1,4 @@
-use logline_ledger::{Failure, Part, Report, Scope, VerifyError};
+use logline_ledger::{Failure, Part, Progress, Report, Scope, VerifyError};
 use logline_proof::{
     Algorithm, Checkpoint, Frontier, KeyName, NodeHash, Origin, SignedCheckpoint, VerifierKey,
 };
@@ -292,6 +292,61 @@ async fn missing_and_swapped_rows_are_found() {
     .await;
     let report = verify(&ledger).await;
     assert_eq!(found(&report)[2], ("acme", 20, Part::Link));
+}
+
+/// LED-9: progress names a place before which nothing is left, and from which a later run goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_goes_on_where_an_earlier_one_was_stopped() {
+    const ROWS: usize = 12_000;
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    for _ in 0..ROWS / 1000 {
+        sealer
+            .seal((0..1000).map(|_| span("acme", "alice")).collect())
+            .await;
+    }
+    sealer.seal(vec![span("beta", "alice")]).await;
+    let told = std::sync::Mutex::new(Vec::new());
+    let note = |progress: Progress<'_>| {
+        let next = progress
+            .next
+            .map(|(tenant, position)| (tenant.to_owned(), position));
+        told.lock().unwrap().push((progress.checked, next));
+    };
+    let verifier = ledger.verifier();
+    let whole = verifier.verify(&Scope::default(), note).await.unwrap();
+    assert!(whole.ok && whole.checked == ROWS as u64 + 1, "{whole:?}");
+    let told = told.into_inner().unwrap();
+    assert_eq!(told.last().unwrap(), &(whole.checked, None));
+    let mut last = (String::new(), 0);
+    for (checked, next) in told {
+        let Some((tenant, position)) = next else {
+            continue;
+        };
+        let before = if tenant == "acme" {
+            position - 1
+        } else {
+            12_000
+        };
+        assert!(
+            checked >= u64::try_from(before).unwrap(),
+            "{tenant}/{position} at {checked}"
+        );
+        assert!((tenant.clone(), position) >= last, "it never goes back");
+        let scope = Scope {
+            tenants: vec![tenant.parse().unwrap()],
+            from: Some(position.to_string().parse().unwrap()),
+            ..Scope::default()
+        };
+        let rest = verifier.verify(&scope, |_| ()).await.unwrap();
+        let left = if tenant == "acme" { 12_000 - before } else { 1 };
+        assert_eq!(
+            rest.checked,
+            u64::try_from(left).unwrap(),
+            "{tenant}/{position}"
+        );
+        last = (tenant, position);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
