@@ -265,6 +265,10 @@ async fn tamper(small: &mut Stage, tall: &mut Stage, rng: &mut StdRng) -> (Done,
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the long run says how many and which in the environment"
+)]
 async fn led_9_every_random_tampering_is_found_and_named_and_nothing_else_is() {
     let number = |name: &str, default: u64| {
         let text = std::env::var(name).ok();
