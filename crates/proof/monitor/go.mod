@@ -4,7 +4,7 @@ go 1.25.0
 
 require (
 	filippo.io/torchwood v0.6.1
-	golang.org/x/mod v0.38.0
+	golang.org/x/mod v0.24.0
 )
 
 require (

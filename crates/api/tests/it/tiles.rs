@@ -1,12 +1,17 @@
 //! The log as `tlog-tiles`, read by an implementation that is not ours (LED-8).
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use logline_proof::{ConsistencyProof, Policy, SignedCheckpoint, VerifierKey};
-use logline_testkit::deadline;
+use logline_testkit::{deadline, found};
 use serde_json::json;
 use tlog_tiles::{
     Hash, HashReader, Tile, TileHashReader, TileReader, check_record, check_tree, prove_record,
     prove_tree, record_hash, stored_hash_index,
 };
+use tokio::process::Command;
 use tokio::runtime::Handle;
 
 use crate::client::Client;
@@ -14,6 +19,8 @@ use crate::verifying::{signed, signer};
 use crate::world::{PATIENCE, World};
 
 const PREFIX: &str = "/api/log/acme";
+/// A cold compiler on a busy machine.
+const BUILT_MAX: Duration = Duration::from_secs(300);
 
 /// Tiles by HTTP, for a client that knows nothing of ours.
 struct Remote(Client);
@@ -133,6 +140,75 @@ async fn led_8_a_whole_log_is_read_and_proved_by_another_implementation() {
         .verify(&early, &Policy::log_alone(key.clone()))
         .unwrap();
     assert!(proof.verify(&late, &Policy::log_alone(key)).is_err());
+}
+
+/// The monitor in Go, built from the modules that `make setup` fetches for another program; none where they are not on this machine.
+async fn monitor(directory: &Path) -> Option<PathBuf> {
+    let program = directory.join("monitor");
+    let go = |arguments: &[&OsStr]| {
+        let mut command = Command::new(found("go")?);
+        command
+            .args(arguments)
+            .env("GOPROXY", "off")
+            .env("GOTOOLCHAIN", "local");
+        command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../proof/monitor"));
+        Some(command)
+    };
+    let listed = go(&["list", "-deps", "."].map(OsStr::new))?.output();
+    if !deadline(PATIENCE, listed).await.unwrap().status.success() {
+        return None;
+    }
+    let built = go(&["build".as_ref(), "-o".as_ref(), program.as_ref()])?.output();
+    let built = deadline(BUILT_MAX, built).await.unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    Some(program)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn led_8_a_monitor_of_others_reads_a_whole_log_and_sees_it_grow() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(monitor) = monitor(directory.path()).await else {
+        println!("not run: Go, or the modules of the monitor, are not on this machine");
+        return;
+    };
+    let world = World::new().await;
+    let _signer = signer(&world);
+    let (alice, olga) = (world.alice(), world.olga());
+    let prefix = format!("http://{}{PREFIX}", world.addr);
+    let kept = directory.path().join("kept");
+    let mut old = Vec::new();
+    let mut size = 0;
+    for more in [3, 300, 256] {
+        seal(&alice, more).await;
+        size += more;
+        let newest = head(&olga, size as u64).await;
+        let key = alice.get("/api/log/keys").await.text;
+        let mut command = Command::new(&monitor);
+        command
+            .args(&old)
+            .arg(&prefix)
+            .arg(key.trim_end())
+            .env("TOKEN", "olga's");
+        let output = deadline(PATIENCE, command.output()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), newest.to_string());
+        assert_eq!(said.lines().count(), size, "every entry once");
+        std::fs::write(&kept, &output.stdout).unwrap();
+        old = vec!["-old".into(), kept.clone().into_os_string()];
+    }
+    let mut command = Command::new(&monitor);
+    let key = alice.get("/api/log/keys").await.text;
+    command
+        .arg(&prefix)
+        .arg(key.trim_end())
+        .env("TOKEN", "alice's");
+    let refused = deadline(PATIENCE, command.output()).await.unwrap();
+    assert!(!refused.status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
