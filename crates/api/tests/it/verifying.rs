@@ -112,6 +112,11 @@ async fn what_names_no_log_or_span_is_refused_with_its_place() {
             "400 invalid_query /seq",
         ),
         ("/api/checkpoints/Not%20One", "400 invalid_value /tenant"),
+        ("/api/checkpoints/acme?cosigned=true", "404 not_found"),
+        (
+            "/api/checkpoints/acme?cosigned=maybe",
+            "400 invalid_query /cosigned",
+        ),
         ("/api/log/keys?tenant=acme", "400 invalid_query /tenant"),
     ] {
         assert_eq!(alice.get(path).await.problem(), problem, "{path}");
