@@ -82,6 +82,7 @@ async fn run(arguments: &Arguments) -> Result<Vec<Duration>> {
         replicas: 1,
         ingest_bytes_max: -1,
         user_password: None,
+        ca_file: None,
         open_inboxes: true,
     })
     .await?;

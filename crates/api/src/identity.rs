@@ -6,7 +6,7 @@ use axum::{
     extract::FromRequestParts,
     http::{header, request::Parts},
 };
-use logline_span::{Code, Hash, Reader, TenantId};
+use logline_span::{Code, Hash, Reader, TenantId, reserved};
 
 use crate::{
     config::{Error, Token},
@@ -14,8 +14,6 @@ use crate::{
     server::State,
 };
 
-/// The tenant whose facts only the system's own credentials write.
-const SYSTEM_TENANT: &str = "system";
 const SCHEME: &str = "bearer";
 
 /// The tokens by digest. A look-up compares digests alone, so that its time says nothing about a token.
@@ -32,7 +30,7 @@ struct Bearer {
 impl Tokens {
     pub(crate) fn new(tokens: Vec<Token>) -> Result<Self, Error> {
         let entries = tokens.into_iter().map(|token| {
-            if token.principal.is_system() || token.tenant.as_str() == SYSTEM_TENANT {
+            if token.principal.is_system() || token.tenant.as_str() == reserved::TENANT {
                 return Err(Error::SystemToken {
                     tenant: token.tenant,
                     principal: token.principal,

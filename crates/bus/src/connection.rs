@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,7 @@ use std::{
 use async_nats::{Client, ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
 
-use crate::{Error, metric, receipt::Inbox};
+use crate::{Error, access::inbox_prefix, metric, receipt::Inbox};
 
 /// How long the server may take to answer one request or acknowledge one message.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +41,9 @@ pub struct Config {
     pub ingest_bytes_max: i64,
     /// The login, where the server asks for one.
     pub user_password: Option<(String, Secret)>,
-    /// Whether receipts may go to any address below `_INBOX`: for development alone (BUS-2).
+    /// File with the authority that signed the server's certificate, in PEM, where the machine does not know it.
+    pub ca_file: Option<PathBuf>,
+    /// Whether receipts may go to any address below `_INBOX`: for a server without accounts, in development alone (BUS-2).
     pub open_inboxes: bool,
 }
 
@@ -60,6 +63,7 @@ impl fmt::Debug for Config {
             .field("replicas", &self.replicas)
             .field("ingest_bytes_max", &self.ingest_bytes_max)
             .field("user_password", &self.user_password)
+            .field("ca_file", &self.ca_file)
             .field("open_inboxes", &self.open_inboxes)
             .finish()
     }
@@ -158,7 +162,14 @@ impl Bus {
                 async move { follow(&state, &event) }
             });
         if let Some((user, password)) = &config.user_password {
-            options = options.user_and_password(user.clone(), password.expose().to_owned());
+            options = options
+                .user_and_password(user.clone(), password.expose().to_owned())
+                .custom_inbox_prefix(inbox_prefix(user));
+        }
+        if let Some(ca_file) = &config.ca_file {
+            options = options
+                .add_root_certificates(ca_file.clone())
+                .require_tls(true);
         }
         let client = options
             .connect(&config.url)
@@ -272,6 +283,7 @@ mod tests {
                 replicas: 1,
                 ingest_bytes_max: -1,
                 user_password: Some(("user".to_owned(), Secret::new("hidden"))),
+                ca_file: None,
                 open_inboxes: false,
             };
             assert_eq!(config.address(), shown);
@@ -287,6 +299,7 @@ mod tests {
             replicas: 1,
             ingest_bytes_max: -1,
             user_password: None,
+            ca_file: None,
             open_inboxes: false,
         };
         let error = Bus::connect(&config).await.unwrap_err();

@@ -16,6 +16,11 @@ pub const DETAIL: &str = "Logline-Detail";
 /// The address that a quarantined message was sent to.
 pub const SUBJECT: &str = "Logline-Subject";
 
+/// The number of a span on the timeline, with which a replay goes on.
+pub const OFFSET: &str = "Logline-Offset";
+/// How many spans a replay leaves to be asked for.
+pub const PENDING: &str = "Logline-Pending";
+
 /// The instant for which a one-shot timer was set.
 pub const DUE: &str = "Logline-Due";
 /// The period of a repeating timer, in milliseconds.

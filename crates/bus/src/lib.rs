@@ -3,10 +3,11 @@
 //! This crate alone names the NATS client. It knows how messages travel and what the server promises;
 //! it never decides whether a span is right, and it never keeps state of its own.
 //!
-//! Start at [`Subject`] (every address), then [`Bus`] (one connection). Publishing is in [`Outgoing`],
+//! Start at [`Subject`] (every address), then [`Bus`] (one connection). Who may do what is in [`access`]. Publishing is in [`Outgoing`],
 //! [`Receipt`] and [`PublishService`]; the projector's side in [`Intake`] and [`TimelineEntry`];
 //! readers use [`Deliveries`] and [`Tail`]; time comes from [`Timer`].
 
+pub mod access;
 pub mod subject;
 
 mod connection;
@@ -17,6 +18,7 @@ mod message;
 mod publish;
 mod quarantine;
 mod receipt;
+mod replay;
 mod service;
 
 mod intake;
@@ -24,6 +26,7 @@ mod pull;
 mod stored;
 mod timeline;
 
+mod callout;
 mod checkpoint;
 
 mod consumer;
@@ -34,6 +37,7 @@ pub mod header;
 pub mod metric;
 pub mod trace;
 
+pub use callout::{Admitted, Callout, issuer};
 pub use checkpoint::PublishedCheckpoint;
 pub use connection::{Bus, Config, Connection, Secret};
 pub use consumer::{ConsumerSpec, Deliveries, Delivery};
@@ -45,6 +49,7 @@ pub use message::{
 pub use publish::{Answer, Outgoing};
 pub use quarantine::Quarantined;
 pub use receipt::{NotAReceipt, Receipt};
+pub use replay::ReplayService;
 pub use service::PublishService;
 pub use stream::{Difference, Holder, StreamState};
 pub use subject::{Filter, Subject, Token};

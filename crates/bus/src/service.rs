@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Bus, Error, Outgoing, Quarantined, Receipt, Subject, consumer::pause, header, receipt::allowed,
-    subject::SERVICE_ROOT,
+    subject::PUBLISH_ROOT,
 };
 
 /// Requests that may wait for the bus at once.
@@ -60,7 +60,7 @@ async fn register(bus: &Bus) -> Result<Registered, Error> {
     let requests = service
         .endpoint_builder()
         .name("publish")
-        .add(format!("{SERVICE_ROOT}.>"))
+        .add(format!("{PUBLISH_ROOT}.>"))
         .await
         .map_err(failed)?;
     Ok(Registered { service, requests })

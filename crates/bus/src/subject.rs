@@ -2,7 +2,6 @@
 
 mod filter;
 mod page;
-mod system;
 pub(crate) mod token;
 
 #[cfg(test)]
@@ -14,11 +13,12 @@ use logline_span::{Code, EntityType, Principal, Refusal, Status, TenantId, Visib
 
 pub use filter::Filter;
 pub use page::page;
-pub use system::{signed_addresses, signer_addresses, system_addresses};
 pub use token::Token;
 
-/// The root of every address of the service `logline`.
-pub(crate) const SERVICE_ROOT: &str = "logline.publish";
+/// Where the service `logline` takes spans.
+pub(crate) const PUBLISH_ROOT: &str = "logline.publish";
+/// Where the service `logline` is asked for what was sealed.
+pub(crate) const REPLAY_ROOT: &str = "logline.replay";
 
 /// The token that stands for an absent value.
 const NONE: &str = "_";
@@ -98,6 +98,13 @@ pub enum Subject {
         /// What kind of span it is.
         entity_type: EntityType,
     },
+    /// A request to the service `logline` for what of the timeline someone may see.
+    Replay {
+        /// The reader's tenant.
+        tenant: TenantId,
+        /// Who reads.
+        principal: Principal,
+    },
 }
 
 impl Subject {
@@ -132,7 +139,8 @@ impl Subject {
             | Self::TimerSet { tenant, .. }
             | Self::TimerDue { tenant, .. }
             | Self::Checkpoint { tenant }
-            | Self::Publish { tenant, .. } => Some(tenant),
+            | Self::Publish { tenant, .. }
+            | Self::Replay { tenant, .. } => Some(tenant),
             Self::Quarantine { tenant, .. } => tenant.as_ref(),
         }
     }
@@ -150,6 +158,7 @@ impl Subject {
             Self::Checkpoint { .. } => "ledger.checkpoint.{tenant}",
             Self::Quarantine { .. } => "quarantine.{tenant}.{code}",
             Self::Publish { .. } => "logline.publish.{tenant}.{principal}.{entity_type}",
+            Self::Replay { .. } => "logline.replay.{tenant}.{principal}",
         }
     }
 
@@ -205,7 +214,11 @@ impl fmt::Display for Subject {
                 entity_type,
             } => {
                 let principal = token::encoded(principal.as_str());
-                write!(f, "{SERVICE_ROOT}.{tenant}.{principal}.{entity_type}")
+                write!(f, "{PUBLISH_ROOT}.{tenant}.{principal}.{entity_type}")
+            }
+            Self::Replay { tenant, principal } => {
+                let principal = token::encoded(principal.as_str());
+                write!(f, "{REPLAY_ROOT}.{tenant}.{principal}")
             }
         }
     }
@@ -255,11 +268,17 @@ impl FromStr for Subject {
                 code: tokens.parse("code")?,
             },
             "logline" => {
-                tokens.literal("publish")?;
-                Self::Publish {
-                    tenant: tokens.parse("tenant")?,
-                    principal: tokens.decode("principal")?,
-                    entity_type: tokens.rest("entity_type")?,
+                let act = tokens.next("act")?;
+                let tenant = tokens.parse("tenant")?;
+                let principal = tokens.decode("principal")?;
+                match act {
+                    "publish" => Self::Publish {
+                        tenant,
+                        principal,
+                        entity_type: tokens.rest("entity_type")?,
+                    },
+                    "replay" => Self::Replay { tenant, principal },
+                    _ => return Err(refusal("is no address of this system")),
                 }
             }
             _ => return Err(refusal("is no address of this system")),

@@ -50,7 +50,7 @@ pub struct News {
 }
 
 /// Messages of the timeline in order, each once.
-struct Follower {
+pub(crate) struct Follower {
     bus: Bus,
     filters: Vec<String>,
     headers_only: bool,
@@ -66,6 +66,8 @@ struct Consumer {
     pull: Pull,
     /// Deliveries seen: the next one must have the number after it.
     delivered: u64,
+    /// Messages that it was to bring when it was made.
+    pending: u64,
 }
 
 impl Bus {
@@ -98,7 +100,7 @@ impl Bus {
         Ok(News { follower })
     }
 
-    async fn follow(
+    pub(crate) async fn follow(
         &self,
         filters: Vec<String>,
         cursor: u64,
@@ -158,7 +160,12 @@ fn unreadable(offset: u64, refusal: &Refusal) {
 }
 
 impl Follower {
-    async fn next(&mut self) -> Result<(u64, Message), Error> {
+    /// How many messages were there to be brought when the consumer was made.
+    pub(crate) fn pending(&self) -> u64 {
+        self.consumer.as_ref().map_or(0, |it| it.pending)
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<(u64, Message), Error> {
         loop {
             let consumer = match &mut self.consumer {
                 Some(consumer) => consumer,
@@ -229,10 +236,11 @@ impl Follower {
         .into_consumer_config();
         let request =
             serde_json::json!({ "stream_name": TIMELINE, "config": config, "action": "create" });
-        let _: Value = self
+        let made: Value = self
             .bus
             .ask(format!("CONSUMER.CREATE.{TIMELINE}.{name}"), &request)
             .await?;
+        let pending = made.get("num_pending").and_then(Value::as_u64);
         let spec = PullSpec {
             stream: TIMELINE,
             consumer: name.clone(),
@@ -246,6 +254,7 @@ impl Follower {
             name,
             pull: Pull::start(&self.bus, spec).await?,
             delivered: 0,
+            pending: pending.unwrap_or(0),
         })
     }
 }

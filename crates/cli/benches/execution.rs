@@ -60,11 +60,12 @@ async fn main() {
         .unwrap();
     let addresses: Value = serde_json::from_str(&line).unwrap();
     let bus = Bus::connect(&Config {
-        url: addresses["nats"].as_str().unwrap().to_owned(),
+        url: addresses["nats_admin"].as_str().unwrap().to_owned(),
         connection_name: "bench".to_owned(),
         replicas: 1,
         ingest_bytes_max: -1,
         user_password: None,
+        ca_file: None,
         open_inboxes: true,
     })
     .await

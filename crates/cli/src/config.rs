@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use logline_bus::Secret;
+use logline_bus::{Secret, access::Login};
 use logline_proof::{Algorithm, VerifierKey};
 use logline_span::Limits;
 use serde::{Deserialize, Deserializer};
@@ -56,11 +56,56 @@ pub(crate) enum LogFormat {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Bus {
     pub(crate) url: String,
+    pub(crate) ca_file: PathBuf,
     pub(crate) user: String,
     pub(crate) password: Hidden,
+    pub(crate) projector_password: Hidden,
+    pub(crate) signer_password: Hidden,
+    pub(crate) observer_password: Hidden,
+    pub(crate) worker_password: Hidden,
+    pub(crate) api_password: Hidden,
+    pub(crate) callout_password: Hidden,
+    pub(crate) callout_key_file: String,
     pub(crate) replicas: usize,
     pub(crate) ingest_bytes_max: i64,
     pub(crate) development: bool,
+}
+
+impl Bus {
+    /// The passwords of the parts' own logins.
+    fn part_passwords(&self) -> impl Iterator<Item = (Login, &Hidden)> {
+        Login::ALL
+            .into_iter()
+            .filter_map(|login| Some((login, self.part_password(login)?)))
+    }
+
+    /// Where the configuration keeps the password of a part's own login.
+    fn part_password(&self, login: Login) -> Option<&Hidden> {
+        match login {
+            Login::Operator => None,
+            Login::Projector => Some(&self.projector_password),
+            Login::Signer => Some(&self.signer_password),
+            Login::Observer => Some(&self.observer_password),
+            Login::Worker => Some(&self.worker_password),
+            Login::Api => Some(&self.api_password),
+            Login::Callout => Some(&self.callout_password),
+        }
+    }
+
+    /// Whether the part has a login of its own.
+    pub(crate) fn has_own(&self, login: Login) -> bool {
+        self.part_password(login).is_some_and(|it| !it.is_empty())
+    }
+
+    /// The user and password under which a part connects: its own, else the operator's, else none.
+    pub(crate) fn login(&self, login: Login) -> Option<(String, Secret)> {
+        let own = self.part_password(login).filter(|it| !it.is_empty());
+        let (user, password) = match own {
+            Some(own) => (login.name(), own),
+            None => (self.user.as_str(), &self.password),
+        };
+        (!user.is_empty()).then(|| (user.to_owned(), Secret::new(password.expose())))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -111,8 +156,6 @@ pub(crate) struct Projector {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Signer {
     pub(crate) key_file: String,
-    pub(crate) bus_user: String,
-    pub(crate) bus_password: Hidden,
     pub(crate) interval_ms: u64,
     pub(crate) witnesses: Vec<Witness>,
 }
@@ -312,7 +355,6 @@ impl Settings {
             ("url".to_owned(), self.bus.url.clone().into()),
             ("user".to_owned(), self.bus.user.clone().into()),
             ("password".to_owned(), self.bus.password.expose().into()),
-            ("development".to_owned(), self.bus.development.into()),
             ("replicas".to_owned(), integer(self.bus.replicas as u64)),
             (
                 "ingest_bytes_max".to_owned(),
@@ -320,19 +362,20 @@ impl Settings {
             ),
         ]
         .into_iter()
+        .chain(self.bus.part_passwords().map(|(part, password)| {
+            (
+                format!("{}_password", part.name()),
+                password.expose().into(),
+            )
+        }))
         .collect();
         let signing = self.keys.signing_key_hex.expose().to_owned();
         let keys: toml::Table = [("signing_key_hex".to_owned(), signing.into())]
             .into_iter()
             .collect();
-        let password = self.signer.bus_password.expose().to_owned();
-        let signer: toml::Table = [
-            ("key_file".to_owned(), self.signer.key_file.clone().into()),
-            ("bus_user".to_owned(), self.signer.bus_user.clone().into()),
-            ("bus_password".to_owned(), password.into()),
-        ]
-        .into_iter()
-        .collect();
+        let signer: toml::Table = [("key_file".to_owned(), self.signer.key_file.clone().into())]
+            .into_iter()
+            .collect();
         let span: toml::Table = [
             (
                 "canonical_bytes_max".to_owned(),

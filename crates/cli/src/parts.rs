@@ -1,17 +1,17 @@
 //! Composition: builds the parts that a process runs, hands each its resources, and ends them together.
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use logline_actors::{Actors, Backoff, State};
 use logline_api::{Api, Check};
-use logline_bus::Bus;
+use logline_bus::{Admitted, Bus, access::Login};
 use logline_ledger::{IdentityKey, Reader, Writer};
 use logline_projector::Projector;
 use logline_sandbox::Sandbox;
 use logline_signer::Signer;
-use logline_span::SigningKey;
+use logline_span::{Hash, SigningKey};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -55,17 +55,31 @@ pub(crate) enum Role {
     Worker,
     /// Serves HTTP, and publishing with receipts on the bus.
     Api,
+    /// Tells the bus what the holder of a token may do there.
+    Callout,
 }
 
 impl Role {
-    /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    /// Those of a private stack, whose bus asks nobody who they are.
+    pub(crate) const DEVELOPMENT: [Self; 5] = [
         Self::Projector,
         Self::Signer,
         Self::Observer,
         Self::Worker,
         Self::Api,
     ];
+
+    /// Its login on the bus.
+    const fn login(self) -> Login {
+        match self {
+            Self::Projector => Login::Projector,
+            Self::Signer => Login::Signer,
+            Self::Observer => Login::Observer,
+            Self::Worker => Login::Worker,
+            Self::Api => Login::Api,
+            Self::Callout => Login::Callout,
+        }
+    }
 }
 
 /// Parts that run until they are stopped.
@@ -96,32 +110,23 @@ pub(crate) fn telemetry(settings: &Settings) -> Result<logline_telemetry::Guard>
     Ok(logline_telemetry::init(&config)?)
 }
 
-/// How to reach the bus, under a name that operators see.
-pub(crate) fn bus_config(settings: &Settings, part: &str) -> logline_bus::Config {
+/// How to reach the bus under a login, and under a name that operators see.
+pub(crate) fn bus_config(settings: &Settings, login: Login, name: &str) -> logline_bus::Config {
     let bus = &settings.bus;
     logline_bus::Config {
         url: bus.url.clone(),
-        connection_name: format!("logline-{part}"),
+        connection_name: format!("logline-{name}"),
         replicas: bus.replicas,
         ingest_bytes_max: bus.ingest_bytes_max,
-        user_password: login(&bus.user, &bus.password),
+        user_password: bus.login(login),
+        ca_file: (!bus.ca_file.as_os_str().is_empty()).then(|| bus.ca_file.clone()),
         open_inboxes: bus.development,
     }
 }
 
-/// The same for the signer, which has a login of its own where one is given.
-fn signer_bus_config(settings: &Settings) -> logline_bus::Config {
-    let config = bus_config(settings, "signer");
-    let own = login(&settings.signer.bus_user, &settings.signer.bus_password);
-    logline_bus::Config {
-        user_password: own.or(config.user_password),
-        ..config
-    }
-}
-
-fn login(user: &str, password: &Hidden) -> Option<(String, logline_bus::Secret)> {
-    let secret = || logline_bus::Secret::new(password.expose());
-    (!user.is_empty()).then(|| (user.to_owned(), secret()))
+/// The same for a part, named after its login.
+fn part_bus_config(settings: &Settings, login: Login) -> logline_bus::Config {
+    bus_config(settings, login, login.name())
 }
 
 /// How to reach the ledger under one role's login.
@@ -203,9 +208,10 @@ impl Parts {
             api: None,
         };
         let mut checks = Vec::new();
-        // A signer by itself waits for the streams: its login may not make any.
-        if roles.iter().any(|role| *role != Role::Signer) {
-            let bus = connect(&bus_config(settings, "streams"), &parts.shutdown).await?;
+        // Parts with logins of their own wait for the streams, which they may not make.
+        if !roles.iter().all(|role| settings.bus.has_own(role.login())) {
+            let streams = bus_config(settings, Login::Operator, "streams");
+            let bus = connect(&streams, &parts.shutdown).await?;
             for difference in bus.migrate().await.context("cannot create the streams")? {
                 tracing::warn!(%difference, "a stream or consumer is not as this release wants it");
             }
@@ -220,13 +226,16 @@ impl Parts {
         let actors: Vec<_> = roles
             .iter()
             .filter_map(|role| match role {
-                Role::Observer => Some(logline_actors::Role::Observer),
-                Role::Worker => Some(logline_actors::Role::Worker),
-                Role::Projector | Role::Signer | Role::Api => None,
+                Role::Observer => Some((role.login(), logline_actors::Role::Observer)),
+                Role::Worker => Some((role.login(), logline_actors::Role::Worker)),
+                Role::Projector | Role::Signer | Role::Api | Role::Callout => None,
             })
             .collect();
         if !actors.is_empty() {
-            parts.start_actors(settings, actors, &mut checks).await?;
+            parts.start_actors(settings, &actors, &mut checks).await?;
+        }
+        if roles.contains(&Role::Callout) {
+            parts.start_callout(settings).await?;
         }
         if roles.contains(&Role::Api) {
             parts.start_api(settings, checks).await?;
@@ -268,7 +277,7 @@ impl Parts {
         settings: &Settings,
         checks: &mut Vec<Check>,
     ) -> Result<()> {
-        let bus = connect(&bus_config(settings, "projector"), &self.shutdown).await?;
+        let bus = connect(&part_bus_config(settings, Login::Projector), &self.shutdown).await?;
         let writer = Writer::connect(&ledger_config(
             settings,
             &settings.ledger.projector_url,
@@ -304,7 +313,7 @@ impl Parts {
         let witnesses: Result<Vec<_>, String> = witnesses.collect();
         let resources = logline_signer::Resources {
             key: log_key(settings)?,
-            bus: connect(&signer_bus_config(settings), &self.shutdown).await?,
+            bus: connect(&part_bus_config(settings, Login::Signer), &self.shutdown).await?,
             ledger: logline_ledger::Signer::connect(&ledger_config(
                 settings,
                 &settings.ledger.signer_url,
@@ -331,50 +340,33 @@ impl Parts {
         Ok(())
     }
 
+    /// Each role with a login of its own on the bus; the sandbox is shared.
     async fn start_actors(
         &mut self,
         settings: &Settings,
-        roles: Vec<logline_actors::Role>,
+        roles: &[(Login, logline_actors::Role)],
         checks: &mut Vec<Check>,
     ) -> Result<()> {
-        let resources = logline_actors::Resources {
-            bus: connect(&bus_config(settings, "actors"), &self.shutdown).await?,
-            ledger: logline_ledger::Actors::connect(&ledger_config(
-                settings,
-                &settings.ledger.actor_url,
-                "actors",
-            ))?,
-            sandbox: Sandbox::new(logline_sandbox::Config {
-                cache_dir: cache_dir(settings)?,
-                instances: settings.sandbox.instances,
-                queue: settings.actors.parallel_max,
-                memory_bytes_max: settings.sandbox.memory_bytes_max,
-            })?,
-            signing_key: signing_key(settings)?,
-            on_step: None,
-        };
-        let config = logline_actors::Config {
-            roles,
-            slow_ms: settings.actors.slow_ms,
-            timeout_ms: settings.actors.timeout_ms,
-            concurrency_max: settings.actors.parallel_max,
+        let sandbox = Sandbox::new(logline_sandbox::Config {
+            cache_dir: cache_dir(settings)?,
+            instances: settings.sandbox.instances,
+            queue: settings.actors.parallel_max,
             memory_bytes_max: settings.sandbox.memory_bytes_max,
-            limits: settings.limits(),
-            in_flight_max: IN_FLIGHT_MAX,
-            // What a dead worker held is due again before its place changes hands, half of `take_over` after its death at the
-            // earliest: so the next one begins with it, and each function's requests stay in order.
-            ack_wait: Duration::from_millis(settings.projector.take_over_ms) * 3 / 8,
-            take_over: Duration::from_millis(settings.projector.take_over_ms),
-            deliveries_max: DELIVERIES_MAX,
-            backoff: Backoff {
-                first: BACKOFF_FIRST,
-                longest: BACKOFF_LONGEST,
-            },
-            crashes_max: CRASHES_MAX,
-            crash_window: CRASH_WINDOW,
-        };
-        let actors = Actors::new(config, resources);
-        for role in actors.health().roles().into_keys() {
+        })?;
+        let ledger = logline_ledger::Actors::connect(&ledger_config(
+            settings,
+            &settings.ledger.actor_url,
+            "actors",
+        ))?;
+        for &(login, role) in roles {
+            let resources = logline_actors::Resources {
+                bus: connect(&part_bus_config(settings, login), &self.shutdown).await?,
+                ledger: ledger.clone(),
+                sandbox: sandbox.clone(),
+                signing_key: signing_key(settings)?,
+                on_step: None,
+            };
+            let actors = Actors::new(actors_config(settings, role), resources);
             let health = actors.health();
             checks.push(Check::new(role.as_str(), move || {
                 match health.roles().get(&role) {
@@ -385,16 +377,56 @@ impl Parts {
                     None => Err("not known".to_owned()),
                 }
             }));
+            let shutdown = self.shutdown.clone();
+            self.tasks.spawn(async move {
+                (
+                    role.as_str(),
+                    actors.run(shutdown).await.map_err(Into::into),
+                )
+            });
         }
+        Ok(())
+    }
+
+    async fn start_callout(&mut self, settings: &Settings) -> Result<()> {
+        let file = &settings.bus.callout_key_file;
+        if file.is_empty() {
+            bail!(
+                "bus.callout_key_file is not set: `logline keygen FILE` makes one, and says under which name the server knows it"
+            );
+        }
+        let bus = connect(&part_bus_config(settings, Login::Callout), &self.shutdown).await?;
+        let callout = bus.serve_callout(&key_of_file(file)?).await?;
+        let tokens: Vec<logline_api::Token> = settings
+            .api
+            .tokens
+            .iter()
+            .map(token)
+            .collect::<Result<_>>()?;
+        let tokens = Arc::new(tokens);
+        let identify = move |shown: logline_bus::Secret| {
+            let digest = Hash::of(shown.expose().as_bytes());
+            let found = tokens.iter().find(|token| token.digest == digest);
+            let admitted = found.map(|token| Admitted {
+                reader: logline_span::Reader {
+                    tenant: token.tenant.clone(),
+                    principal: token.principal.clone(),
+                },
+                expires_at: None,
+            });
+            std::future::ready(admitted)
+        };
         let shutdown = self.shutdown.clone();
-        self.tasks
-            .spawn(async move { ("actors", actors.run(shutdown).await.map_err(Into::into)) });
+        self.tasks.spawn(async move {
+            callout.run(identify, shutdown).await;
+            ("callout", Ok(()))
+        });
         Ok(())
     }
 
     async fn start_api(&mut self, settings: &Settings, checks: Vec<Check>) -> Result<()> {
         let resources = logline_api::Resources {
-            bus: connect(&bus_config(settings, "api"), &self.shutdown).await?,
+            bus: connect(&part_bus_config(settings, Login::Api), &self.shutdown).await?,
             reader: Reader::connect(
                 &ledger_config(settings, &settings.ledger.reader_url, "api"),
                 identity_key(settings)?,
@@ -429,6 +461,13 @@ impl Parts {
             service.run(stopped).await;
             ("publishing service", Ok(()))
         });
+        let replay = resources.bus.serve_replay().await;
+        let replay = replay.context("cannot serve the replay on the bus")?;
+        let stopped = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            replay.run(stopped).await;
+            ("replay", Ok(()))
+        });
         let bound = Api::bind(config, resources).await?;
         self.api = Some(bound.addr());
         let shutdown = self.shutdown.clone();
@@ -437,6 +476,29 @@ impl Parts {
             ("api", Ok(()))
         });
         Ok(())
+    }
+}
+
+fn actors_config(settings: &Settings, role: logline_actors::Role) -> logline_actors::Config {
+    logline_actors::Config {
+        roles: vec![role],
+        slow_ms: settings.actors.slow_ms,
+        timeout_ms: settings.actors.timeout_ms,
+        concurrency_max: settings.actors.parallel_max,
+        memory_bytes_max: settings.sandbox.memory_bytes_max,
+        limits: settings.limits(),
+        in_flight_max: IN_FLIGHT_MAX,
+        // What a dead worker held is due again before its place changes hands, half of `take_over` after its death at the
+        // earliest: so the next one begins with it, and each function's requests stay in order.
+        ack_wait: Duration::from_millis(settings.projector.take_over_ms) * 3 / 8,
+        take_over: Duration::from_millis(settings.projector.take_over_ms),
+        deliveries_max: DELIVERIES_MAX,
+        backoff: Backoff {
+            first: BACKOFF_FIRST,
+            longest: BACKOFF_LONGEST,
+        },
+        crashes_max: CRASHES_MAX,
+        crash_window: CRASH_WINDOW,
     }
 }
 

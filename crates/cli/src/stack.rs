@@ -19,7 +19,11 @@ const ADDRESSES: &str = "stack.json";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Addresses {
     pub(crate) api: String,
+    /// Anyone's door to the bus.
     pub(crate) nats: String,
+    /// The operator's login, which sees streams and consumers.
+    #[serde(default)]
+    pub(crate) nats_admin: String,
     /// A person's login, which sees what the token's principal may see.
     pub(crate) postgres: String,
     /// The operator's login, superuser of the private cluster.

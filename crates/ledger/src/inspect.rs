@@ -1,5 +1,7 @@
 //! What the catalogs say about the promises of the schema, for `logline doctor` (CLI-3).
 
+use std::time::Duration;
+
 use crate::{Error, Verifier};
 
 /// One promise of the schema and whether it holds.
@@ -48,7 +50,28 @@ const PROMISES: [(&str, &str, &str); 6] = [
     ),
 ];
 
+/// Tenants whose first row beyond the newest head was sealed before the grace, found by skipping from one to the next.
+const UNSIGNED: &str = "with recursive tenant (id) as (
+         (select tenant_id from ledger.span order by tenant_id limit 1)
+         union all
+         select (select s.tenant_id from ledger.span s where s.tenant_id > t.id order by s.tenant_id limit 1)
+         from tenant t where t.id is not null)
+     select id from tenant t where exists (
+         select from ledger.span s where s.tenant_id = t.id
+             and s.position = coalesce((select max(size) from ledger.checkpoint h where h.tenant_id = t.id), 0) + 1
+             and s.received_at < now() - make_interval(secs => $1))
+     order by id";
+
 impl Verifier {
+    /// The tenants of whose chains something is unsigned that was received longer ago than `grace` (LED-8).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn unsigned(&self, grace: Duration) -> Result<Vec<String>, Error> {
+        let query = sqlx::query_scalar(UNSIGNED).bind(grace.as_secs_f64());
+        Ok(query.fetch_all(&self.pool).await?)
+    }
+
     /// Checks the promises that the schema makes.
     ///
     /// # Errors

@@ -457,6 +457,7 @@ async fn connect(nats: &Nats) -> Result<Bus> {
         replicas: 1,
         ingest_bytes_max: -1,
         user_password: None,
+        ca_file: None,
         open_inboxes: true,
     };
     Ok(Bus::connect(&config).await?)

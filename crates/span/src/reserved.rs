@@ -27,6 +27,9 @@ pub const TYPES: &[&str] = &[
     "reputation_change",
 ];
 
+/// The tenant whose facts only the system's own credentials write.
+pub const TENANT: &str = "system";
+
 /// Beginnings of `who` that only the system may use.
 pub const NAME_PREFIXES: &[&str] = &["edge:", "bootstrap:", "policy:", "function:"];
 

@@ -141,6 +141,11 @@ impl SigningKey {
         hex::encode(self.0.as_bytes())
     }
 
+    /// The 32 bytes from which the key is made again: as secret as the key.
+    pub fn to_seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
     /// The key that verifies what this one signs.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())

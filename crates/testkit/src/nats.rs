@@ -25,11 +25,16 @@ impl Nats {
 
     /// A server with the text of another configuration file.
     pub async fn start_with(settings: impl Into<Cow<'static, str>>) -> Nats {
+        Nats::start_named("logline-test", settings).await
+    }
+
+    /// The same under a name of its own, which the servers of a cluster need.
+    pub async fn start_named(name: &str, settings: impl Into<Cow<'static, str>>) -> Nats {
         let dir = place::fresh();
         let config = NatsConfig {
             dir: dir.path().to_path_buf(),
             port: 0,
-            name: "logline-test".to_owned(),
+            name: name.to_owned(),
             settings: settings.into(),
         };
         Nats {

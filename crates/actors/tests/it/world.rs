@@ -315,6 +315,7 @@ async fn connect(nats: &Nats) -> Bus {
         replicas: 1,
         ingest_bytes_max: -1,
         user_password: None,
+        ca_file: None,
         open_inboxes: true,
     };
     Bus::connect(&config).await.unwrap()

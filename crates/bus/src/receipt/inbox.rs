@@ -23,9 +23,9 @@ const REPLY_BYTES_MAX: usize = 1024;
 /// Identities whose inboxes stay subscribed; the one that came first is given up for a new one.
 const IDENTITIES_MAX: usize = 1024;
 
-/// The inbox of an identity: `_INBOX_<tenant>.<principal>`, to which clients add what they like (ADR 6).
+/// The inbox of an identity: `receipt.<tenant>.<principal>`, to which clients add what they like (ADR 12).
 fn own(tenant: &TenantId, principal: &Principal) -> String {
-    format!("_INBOX_{tenant}.{}", token::encoded(principal.as_str()))
+    format!("receipt.{tenant}.{}", token::encoded(principal.as_str()))
 }
 
 /// Whether a receipt for this identity's message may go to the address (BUS-2): the server's own reply across

@@ -18,7 +18,7 @@ The entity type comes last and its dots are tokens.
 ";
 
 /// What an address of each form is for: form, stream, example.
-const FORMS: [(&str, &str); 7] = [
+const FORMS: [(&str, &str); 8] = [
     (
         "`INGEST`",
         "ingest.acme.employee@company%2Ecom.law.decision",
@@ -38,6 +38,7 @@ const FORMS: [(&str, &str); 7] = [
     ("`CHECKPOINTS`", "ledger.checkpoint.acme"),
     ("`QUARANTINE`", "quarantine._.invalid_address"),
     ("service `logline`", "logline.publish.acme.alice.activity"),
+    ("service `logline`", "logline.replay.acme.alice"),
 ];
 
 const TOKENS: [&str; 6] = [

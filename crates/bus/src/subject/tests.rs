@@ -149,6 +149,8 @@ fn what_is_no_address_is_refused_with_one_code() {
         "ledger.head.acme",
         "quarantine.acme.no_such_code",
         "logline.publish.acme.alice",
+        "logline.replay.acme",
+        "logline.replay.acme.alice.x",
         "logline.other.acme.alice.activity",
         "$JS.API.INFO",
     ] {

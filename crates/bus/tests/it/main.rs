@@ -5,11 +5,15 @@
     reason = "helpers of tests fail the test that uses them"
 )]
 
+mod access;
+mod callout;
 mod consumers;
+mod deploy;
 mod idle;
 mod intake;
 mod poison;
 mod publishing;
+mod replay;
 mod service;
 mod streams;
 mod support;

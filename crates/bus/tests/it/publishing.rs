@@ -244,6 +244,7 @@ async fn a_receipt_goes_to_no_address_but_an_inbox_of_the_publisher() {
     let nats = Nats::start().await;
     let open = migrated(&nats).await;
     let strict = logline_bus::Config {
+        ca_file: None,
         open_inboxes: false,
         ..config(&nats)
     };
@@ -263,12 +264,12 @@ async fn a_receipt_goes_to_no_address_but_an_inbox_of_the_publisher() {
     };
     for (reply, expected) in [
         ("_R_.abc.def", (true, true)),
-        ("_INBOX_acme.a%2Eb.x.1", (true, true)),
+        ("receipt.acme.a%2Eb.x.1", (true, true)),
         ("_INBOX.x.1", (true, false)),
-        ("_INBOX_acme.a%2Eb", (false, false)),
-        ("_INBOX_acme.bob.x", (false, false)),
-        ("_INBOX_other.a%2Eb.x", (false, false)),
-        ("_INBOX_acme.a%2Eb.*", (false, false)),
+        ("receipt.acme.a%2Eb", (false, false)),
+        ("receipt.acme.bob.x", (false, false)),
+        ("receipt.other.a%2Eb.x", (false, false)),
+        ("receipt.acme.a%2Eb.*", (false, false)),
         ("_INBOX.>", (false, false)),
         ("_INBOX..x", (false, false)),
         ("_INBOX.x.", (false, false)),

@@ -17,6 +17,7 @@ pub(crate) fn config(nats: &Nats) -> Config {
         replicas: 1,
         ingest_bytes_max: 64 * 1024 * 1024,
         user_password: None,
+        ca_file: None,
         open_inboxes: true,
     }
 }
@@ -65,11 +66,21 @@ impl Chain {
     }
 
     pub(crate) fn seal(&mut self, entity_type: &str, status: Option<&str>) -> Sealed {
-        self.made += 1;
         let mut fields = serde_json::json!({ "who": "alice", "this": "door" });
         if let Some(status) = status {
             fields["status"] = status.into();
         }
+        self.seal_fields(&fields, "acme", "alice", entity_type)
+    }
+
+    pub(crate) fn seal_fields(
+        &mut self,
+        fields: &serde_json::Value,
+        tenant: &str,
+        owner: &str,
+        entity_type: &str,
+    ) -> Sealed {
+        self.made += 1;
         let draft = Draft::parse(
             fields.to_string().as_bytes(),
             Encoding::Json,
@@ -78,8 +89,8 @@ impl Chain {
         let time = Timestamp::from_micros(1_700_000_000_000_000);
         let span = draft.unwrap().complete(
             &Arrival {
-                tenant: &"acme".parse().unwrap(),
-                principal: &"alice".parse().unwrap(),
+                tenant: &tenant.parse().unwrap(),
+                principal: &owner.parse().unwrap(),
                 entity_type: Some(&entity_type.parse().unwrap()),
                 received_at: time,
                 trace_id: None,
@@ -89,7 +100,7 @@ impl Chain {
         );
         let span = span.unwrap();
         let hash = span.content_hash();
-        self.head.seal(span, hash, "alice".parse().unwrap(), time)
+        self.head.seal(span, hash, owner.parse().unwrap(), time)
     }
 
     pub(crate) fn entries(&mut self, count: usize) -> Vec<TimelineEntry> {
@@ -142,8 +153,13 @@ pub(crate) async fn publish(bus: &Bus, count: usize) {
 
 /// Runs the stock client; what it wrote to standard output, or what it complained of.
 pub(crate) async fn nats_cli(nats: &Nats, arguments: &[&str]) -> Result<String, String> {
+    nats_cli_at(&nats.url(), arguments).await
+}
+
+/// The same at another address.
+pub(crate) async fn nats_cli_at(server: &str, arguments: &[&str]) -> Result<String, String> {
     let output = tokio::process::Command::new(logline_testkit::nats_cli())
-        .args(["--server", &nats.url(), "--timeout", "10s"])
+        .args(["--server", server, "--timeout", "10s"])
         .args(arguments)
         // Its own settings of whoever runs the tests do not matter.
         .env("XDG_CONFIG_HOME", "/nonexistent")

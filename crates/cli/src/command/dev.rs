@@ -7,7 +7,7 @@ mod servers;
 use std::{future::Future, path::Path};
 
 use anyhow::{Context, Result};
-use logline_bus::Bus;
+use logline_bus::{Bus, access::Login};
 use logline_span::{Principal, Reader, TenantId};
 use tokio_util::sync::CancellationToken;
 
@@ -81,8 +81,11 @@ async fn stay_up(
     let shutdown = CancellationToken::new();
     let started = async {
         migrate::ledger(&settings).await?;
+        for difference in migrate::streams(&settings).await? {
+            tracing::warn!(difference, "a stream is not as this release wants it");
+        }
         bind_login(&settings, &secrets).await?;
-        Parts::start(&settings, &Role::ALL, shutdown.clone()).await
+        Parts::start(&settings, &Role::DEVELOPMENT, shutdown.clone()).await
     };
     let parts = tokio::select! {
         parts = started => parts.map_err(|error| name_flag(error, command))?,
@@ -135,7 +138,7 @@ async fn greet_and_run(
 
 /// The number of the newest message of the timeline.
 async fn timeline_end(settings: &Settings) -> Result<u64> {
-    let bus = Bus::connect(&parts::bus_config(settings, "example")).await?;
+    let bus = Bus::connect(&parts::bus_config(settings, Login::Operator, "example")).await?;
     let last = bus.timeline_last().await?;
     bus.close().await;
     Ok(last)
@@ -149,9 +152,15 @@ fn configure(
     secrets: &Secrets,
 ) -> Result<()> {
     settings.bus.url = servers.nats_url();
-    settings.bus.user = servers::BUS_USER.to_owned();
-    settings.bus.password = Hidden::new(&secrets.bus);
-    settings.bus.development = true;
+    let bus = &mut settings.bus;
+    Login::Operator.name().clone_into(&mut bus.user);
+    bus.password = Hidden::new(secrets.bus(Login::Operator));
+    bus.projector_password = Hidden::new(secrets.bus(Login::Projector));
+    bus.signer_password = Hidden::new(secrets.bus(Login::Signer));
+    bus.observer_password = Hidden::new(secrets.bus(Login::Observer));
+    bus.worker_password = Hidden::new(secrets.bus(Login::Worker));
+    bus.api_password = Hidden::new(secrets.bus(Login::Api));
+    bus.development = false;
     let ledger = &mut settings.ledger;
     ledger.log_name.clone_from(&secrets.log_name);
     ledger.admin_url = Hidden::new(servers.postgres_admin_url());
@@ -171,8 +180,6 @@ fn configure(
     ledger.verifier_password = Hidden::new(&secrets.verifier);
     settings.keys.signing_key_hex = Hidden::new(&secrets.signing_key_hex);
     settings.keys.signing_key_file.clear();
-    settings.signer.bus_user = servers::SIGNER_BUS_USER.to_owned();
-    settings.signer.bus_password = Hidden::new(&secrets.signer_bus);
     settings.api.listen = ([127, 0, 0, 1], command.port).into();
     settings.api.tokens.push(Token {
         digest: logline_span::Hash::of(secrets.token.as_bytes()).to_string(),
@@ -218,6 +225,7 @@ fn addresses(parts: &Parts, servers: &Servers, secrets: &Secrets) -> Result<Addr
     Ok(Addresses {
         api: format!("http://{api}"),
         nats: servers.nats_url(),
+        nats_admin: servers.nats_admin_url(secrets),
         postgres: servers.postgres_url(LOGIN, &secrets.client),
         postgres_admin: servers.postgres_admin_url(),
         token: secrets.token.clone(),
@@ -233,10 +241,11 @@ fn announce(global: &Global, command: &Dev, addresses: &Addresses) -> Result<()>
         }
         Output::Json | Output::Ndjson | Output::Table => output::line(&format!(
             "\nLogLine is up; Ctrl-C stops it, and its data stays.\n\n  \
-             api             {}\n  nats            {}\n  postgres        {}\n  postgres_admin  {}\n  token           {}\n  \
+             api             {}\n  nats            {}\n  nats_admin      {}\n  postgres        {}\n  postgres_admin  {}\n  token           {}\n  \
              tenant          {}\n  principal       {}\n\nTry: logline tail, logline query, logline doctor",
             addresses.api,
             addresses.nats,
+            addresses.nats_admin,
             addresses.postgres,
             addresses.postgres_admin,
             addresses.token,

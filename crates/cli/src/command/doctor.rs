@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Subject};
+use logline_bus::{Answer, Bus, Filter, Outgoing, Receipt, Start, Subject, access::Login};
 use logline_ledger::{Scope, Verifier};
 use logline_span::{Encoding, EntityType, Position, Principal, TenantId, Timestamp};
 use serde_json::{Value, json};
@@ -24,6 +24,11 @@ const CHECK_MAX: Duration = Duration::from_secs(10);
 const DRIFT_MAX_US: i64 = 500_000;
 /// Rows at the end of the chain that are recomputed; `logline verify` does all.
 const TAIL_ROWS: u64 = 1000;
+
+/// Messages at the end of the timeline that are compared with their rows.
+const TIMELINE_TAIL: u64 = 10;
+/// A chain's head is signed within a second (LED-8); a busy machine is given more.
+const SIGNED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Flags of `logline doctor`.
 #[derive(Debug, clap::Args)]
@@ -168,7 +173,12 @@ impl Visit {
             .await?;
         let bus = findings
             .check("bus: answers", async {
-                Ok(Bus::connect(&parts::bus_config(&self.settings, "doctor")).await?)
+                Ok(Bus::connect(&parts::bus_config(
+                    &self.settings,
+                    Login::Operator,
+                    "doctor",
+                ))
+                .await?)
             })
             .await?;
         findings
@@ -178,6 +188,7 @@ impl Visit {
         if let Some(bus) = bus {
             self.check_streams(findings, &bus).await?;
             self.check_round_trips(findings, &bus, &verifier).await?;
+            self.check_agreement(findings, &bus, &verifier).await?;
             bus.close().await;
         }
         Ok(())
@@ -302,6 +313,35 @@ impl Visit {
             .map(|_| ())
     }
 
+    /// What the bus shows is what the ledger holds, and what it holds is signed.
+    async fn check_agreement(
+        &self,
+        findings: &mut Findings,
+        bus: &Bus,
+        verifier: &Verifier,
+    ) -> Result<()> {
+        findings
+            .check(
+                "timeline: its end is what the ledger holds",
+                agrees(bus, verifier),
+            )
+            .await?;
+        let signed = async {
+            let unsigned = verifier.unsigned(SIGNED_WITHIN).await?;
+            ensure!(
+                unsigned.is_empty(),
+                "the log of {} is not signed to its end: is a signer running? Where it has refused, the tenant's incident says why \
+                 (`logline query --entity-type incident`)",
+                unsigned.join(", ")
+            );
+            Ok(())
+        };
+        findings
+            .check("log: every chain is signed", signed)
+            .await
+            .map(|_| ())
+    }
+
     fn expect_ok(&self, path: &str) -> Result<()> {
         let (status, answer) = self.client.get(path, &[])?;
         ensure!(status == 200, "{}", problem_text(status, &answer));
@@ -408,6 +448,27 @@ impl Visit {
             ),
         }
     }
+}
+
+/// Compares the newest messages of the timeline with the rows that they tell of.
+async fn agrees(bus: &Bus, verifier: &Verifier) -> Result<()> {
+    let last = bus.timeline_last().await?;
+    for n in last.saturating_sub(TIMELINE_TAIL).max(1)..=last {
+        let told = bus.timeline_at(n).await.with_context(|| {
+            format!("message {n} of TIMELINE is no sealed span; `logline republish` makes the timeline again")
+        })?;
+        let Some(told) = told else { continue };
+        let before = told.position.get().saturating_sub(1);
+        let rows = verifier.spans(&told.span.tenant_id, before, 1).await?;
+        ensure!(
+            rows.first() == Some(&told),
+            "message {n} of TIMELINE is not the span at position {} of tenant {}; `logline verify` says whether the ledger \
+             holds, `logline republish` makes the timeline again",
+            told.position,
+            told.span.tenant_id
+        );
+    }
+    Ok(())
 }
 
 /// A span that says nothing about anybody.

@@ -35,13 +35,16 @@ pub(crate) fn run(global: &Global, command: &Keygen) -> Result<Exit> {
         )?;
     }
     let public_key = key.public_key().to_string();
+    // What `auth_callout { issuer: … }` wants, where the key is to answer for clients of the bus.
+    let issuer = logline_bus::issuer(&key)?;
     match output::form(global.output) {
         Output::Table => output::line(&format!(
-            "private key in {}\npublic key {public_key}",
+            "private key in {}\npublic key {public_key}\nas an issuer on the bus {issuer}",
             command.file.display()
         ))?,
         Output::Json | Output::Ndjson => {
-            output::line(&json!({"public_key": public_key, "file": command.file}).to_string())?;
+            let made = json!({"public_key": public_key, "issuer": issuer, "file": command.file});
+            output::line(&made.to_string())?;
         }
     }
     Ok(Exit::Done)

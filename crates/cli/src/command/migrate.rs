@@ -1,7 +1,7 @@
 //! `logline migrate`: the database's schema and roles, and the streams of the bus (BUS-11).
 
 use anyhow::{Context, Result, bail};
-use logline_bus::Bus;
+use logline_bus::{Bus, access::Login};
 use logline_ledger::{Provision, Role, RolePassword};
 use serde_json::json;
 
@@ -22,15 +22,7 @@ pub(crate) fn run(global: &Global, _command: &Migrate) -> Result<Exit> {
     let form = output::form(global.output);
     runtime()?.block_on(async {
         let applied = ledger(&settings).await?;
-        let bus = Bus::connect(&parts::bus_config(&settings, "migrate")).await?;
-        let differences: Vec<String> = bus
-            .migrate()
-            .await
-            .context("cannot create the streams")?
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        bus.close().await;
+        let differences = streams(&settings).await?;
         match form {
             Output::Json | Output::Ndjson => {
                 output::line(&json!({"applied": applied, "differences": differences}).to_string())?;
@@ -52,6 +44,14 @@ pub(crate) fn run(global: &Global, _command: &Migrate) -> Result<Exit> {
             Exit::No
         })
     })
+}
+
+/// Makes the streams that are missing; says where the others differ from what this release wants.
+pub(crate) async fn streams(settings: &Settings) -> Result<Vec<String>> {
+    let bus = Bus::connect(&parts::bus_config(settings, Login::Operator, "migrate")).await?;
+    let differences = bus.migrate().await.context("cannot create the streams")?;
+    bus.close().await;
+    Ok(differences.iter().map(ToString::to_string).collect())
 }
 
 /// Brings the database forward; the versions that were applied.

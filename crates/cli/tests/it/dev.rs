@@ -147,6 +147,32 @@ fn a_span_goes_the_whole_way_and_survives_a_restart() {
 }
 
 #[test]
+fn a_message_that_nobody_sealed_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let stack = Stack::start(directory.path());
+    // The operator alone can do that.
+    let forged = Command::new(logline_testkit::nats_cli())
+        .args([
+            "--server",
+            stack.address("nats_admin"),
+            "pub",
+            "timeline.dev.public.me._.activity",
+            "{}",
+        ])
+        .output()
+        .unwrap();
+    assert!(forged.status.success(), "{forged:?}");
+    let doctor = run(directory.path(), &["doctor", "--output", "table"]);
+    let said = String::from_utf8(doctor.stdout).unwrap();
+    assert_eq!(doctor.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("FAIL  timeline: its end is what the ledger holds"),
+        "{said}"
+    );
+    assert!(said.contains("logline republish"), "{said}");
+}
+
+#[test]
 fn a_crash_leaves_nothing_running() {
     let directory = tempfile::tempdir().unwrap();
     let mut stack = Stack::start(directory.path());

@@ -75,7 +75,7 @@ struct Listener(Child);
 impl Listener {
     fn start(stack: &Stack) -> Self {
         let mut child = Command::new(logline_testkit::nats_cli())
-            .args(["--server", stack.address("nats"), "sub", ">"])
+            .args(["--server", stack.address("nats_admin"), "sub", ">"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -35,6 +35,7 @@ impl System {
             replicas: 1,
             ingest_bytes_max: 1 << 30,
             user_password: None,
+            ca_file: None,
             open_inboxes: false,
         })
         .await

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use logline_ledger::{Failure, Part, Progress, Report, Scope, VerifyError};
 use logline_proof::{
     Algorithm, Checkpoint, Frontier, KeyName, NodeHash, Origin, SignedCheckpoint, VerifierKey,
@@ -530,6 +532,25 @@ async fn what_does_not_fit_a_signed_head_is_found_led_8() {
     }
     let mended = verify(&ledger).await;
     assert!(mended.ok, "{:?}", mended.failures);
+}
+
+/// The rows of the tests are sealed in a time long past.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_whose_end_is_unsigned_is_named() {
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    for tenant in ["acme", "beta", "gamma"] {
+        sealer
+            .seal((0..3).map(|_| full(tenant, false)).collect())
+            .await;
+    }
+    let mut admin = ledger.admin().await;
+    sign(&mut admin, "acme", &[3]).await;
+    sign(&mut admin, "beta", &[2]).await;
+    let unsigned = async |grace| ledger.verifier().unsigned(grace).await.unwrap();
+    assert_eq!(unsigned(Duration::from_secs(1)).await, ["beta", "gamma"]);
+    let ages = Duration::from_secs(1_000_000_000);
+    assert_eq!(unsigned(ages).await, [] as [&str; 0]);
 }
 
 /// A history rewritten with its heads, nodes and all, by someone who has the log's key as well.

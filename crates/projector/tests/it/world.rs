@@ -311,6 +311,7 @@ async fn connect_to(url: String, ingest_bytes_max: i64) -> Bus {
         replicas: 1,
         ingest_bytes_max,
         user_password: None,
+        ca_file: None,
         open_inboxes: true,
     };
     Bus::connect(&config).await.unwrap()

@@ -1,7 +1,5 @@
 //! Crashes between two steps, and servers that lost something.
 
-use std::process::Command;
-
 use logline_signer::Health;
 use logline_testkit::deadline;
 
@@ -58,18 +56,7 @@ async fn a_bus_that_lost_its_heads_gets_the_newest_again() {
     world.seal("acme", "").await;
     let kept = world.signed("acme", 1).await;
     signer.stop().await;
-    let purged = Command::new(logline_testkit::nats_cli())
-        .args([
-            "--server",
-            &world.nats.url(),
-            "stream",
-            "purge",
-            "CHECKPOINTS",
-            "--force",
-        ])
-        .output()
-        .unwrap();
-    assert!(purged.status.success());
+    world.operate(&["stream", "purge", "CHECKPOINTS", "--force"]);
     assert_eq!(world.bus.checkpoint(&tenant("acme")).await.unwrap(), None);
     let _signer = world.signer().await;
     assert_eq!(world.published("acme", 1).await.1, kept);

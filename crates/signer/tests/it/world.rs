@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use logline_bus::subject::{signed_addresses, signer_addresses};
+use logline_bus::access::{self, Clients, Login};
 use logline_bus::{Answer, Bus, Outgoing, Receipt, Secret};
 use logline_ledger::{
     self as ledger, IdentityKey, Leaf, Provision, Reader, ReaderSession, Role, RolePassword, Writer,
@@ -55,24 +55,17 @@ impl Running {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let list = |addresses: Vec<String>| {
-            let quoted: Vec<_> = addresses.iter().map(|it| format!("\"{it}\"")).collect();
-            quoted.join(", ")
-        };
-        let (signer, signed) = (list(signer_addresses()), list(signed_addresses()));
+        let accounts = access::accounts(|_| PASSWORD.to_owned(), &Clients::Open);
         // Given back at once, for the server to take.
         let monitor = {
             let free = TcpListener::bind("127.0.0.1:0").unwrap();
             free.local_addr().unwrap().port()
         };
         let nats = Nats::start_with(format!(
-            "http: \"127.0.0.1:{monitor}\"\njetstream {{}}\nauthorization {{ users: [\n\
-             {{ user: parts, password: {PASSWORD}, permissions: {{ publish: {{ deny: [{signed}] }} }} }}\n\
-             {{ user: signer, password: {PASSWORD}, permissions: {{ publish: {{ allow: [{signer}] }}, subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}\n\
-             {{ user: anyone, password: {PASSWORD} }} ] }}\nno_auth_user: anyone\n"
+            "http: \"127.0.0.1:{monitor}\"\njetstream {{}}\n{accounts}"
         ))
         .await;
-        let bus = connect(&nats, Some("parts")).await;
+        let bus = connect(&nats, Login::Operator).await;
         bus.migrate().await.unwrap();
         let database = Postgres::shared().database().await;
         let provision = Provision {
@@ -140,7 +133,7 @@ impl World {
             witnesses,
         };
         let resources = Resources {
-            bus: connect(&self.nats, Some("signer")).await,
+            bus: connect(&self.nats, Login::Signer).await,
             ledger: self.signers_ledger(),
             key: log_key(),
         };
@@ -149,9 +142,20 @@ impl World {
         (running(|stop| signer.run(stop)), health)
     }
 
-    /// Someone with all rights on the bus.
-    pub(crate) async fn stranger(&self) -> Bus {
-        connect(&self.nats, None).await
+    /// The bus under the login of another part.
+    pub(crate) async fn as_part(&self, login: Login) -> Bus {
+        connect(&self.nats, login).await
+    }
+
+    /// Has the operator do something with the stock client.
+    pub(crate) fn operate(&self, arguments: &[&str]) {
+        let output = Command::new(logline_testkit::nats_cli())
+            .args(["--server", &self.nats.url()])
+            .args(["--user", Login::Operator.name(), "--password", PASSWORD])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 
     pub(crate) fn signers_ledger(&self) -> ledger::Signer {
@@ -378,13 +382,14 @@ pub(crate) fn outgoing(body: &str) -> Outgoing {
     }
 }
 
-async fn connect(nats: &Nats, user: Option<&str>) -> Bus {
+async fn connect(nats: &Nats, login: Login) -> Bus {
     let config = logline_bus::Config {
         url: nats.url(),
         connection_name: "test".to_owned(),
         replicas: 1,
         ingest_bytes_max: -1,
-        user_password: user.map(|user| (user.to_owned(), Secret::new(PASSWORD))),
+        user_password: Some((login.name().to_owned(), Secret::new(PASSWORD))),
+        ca_file: None,
         open_inboxes: true,
     };
     Bus::connect(&config).await.unwrap()

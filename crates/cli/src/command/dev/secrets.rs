@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use logline_span::SigningKey;
+use logline_bus::access::Login;
+use logline_span::{Hash, SigningKey};
 use serde::{Deserialize, Serialize};
 
 use crate::stack;
@@ -16,15 +17,14 @@ const SIGNER_KEY_FILE: &str = "signer.key";
 #[derive(Serialize, Deserialize)]
 pub(super) struct Secrets {
     pub(super) log_name: String,
-    pub(super) bus: String,
+    /// From which the passwords of the bus's logins are derived.
+    bus: String,
     pub(super) superuser: String,
     pub(super) projector: String,
     pub(super) reader: String,
     pub(super) actor: String,
     #[serde(default = "password")]
     pub(super) signer: String,
-    #[serde(default = "password")]
-    pub(super) signer_bus: String,
     pub(super) verifier: String,
     pub(super) client: String,
     pub(super) identity_key_hex: String,
@@ -50,7 +50,6 @@ impl Secrets {
             reader: password(),
             actor: password(),
             signer: password(),
-            signer_bus: password(),
             verifier: password(),
             client: password(),
             identity_key_hex: key_hex(),
@@ -62,6 +61,12 @@ impl Secrets {
         }
         // Another `logline dev` of this directory was first.
         Self::kept(&file)?.with_context(|| format!("`{}` is gone", file.display()))
+    }
+
+    /// The password of a part's login on the bus.
+    pub(super) fn bus(&self, login: Login) -> String {
+        let secret = Hash::of(format!("{}/{}", self.bus, login.name()).as_bytes());
+        hex::encode(secret.as_bytes())
     }
 
     fn kept(file: &Path) -> Result<Option<Self>> {

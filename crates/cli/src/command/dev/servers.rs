@@ -3,16 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use logline_bus::subject::{signed_addresses, signer_addresses, system_addresses};
+use logline_bus::access::{self, Clients, Login};
 use logline_stack::{Binaries, Nats, NatsConfig, Postgres, PostgresConfig, SINGLE_NODE};
 
 use super::secrets::Secrets;
 use crate::parts::pause;
-
-/// The login of the system's own parts on the bus.
-pub(super) const BUS_USER: &str = "logline";
-/// The signer's own, which may do what it needs and no more.
-pub(super) const SIGNER_BUS_USER: &str = "signer";
 
 /// A private Postgres and nats-server.
 pub(super) struct Servers {
@@ -40,7 +35,7 @@ impl Servers {
             dir: directory.join("nats"),
             port: nats_port,
             name: secrets.log_name.clone(),
-            settings: format!("{SINGLE_NODE}{}", authorization(secrets)?).into(),
+            settings: format!("{SINGLE_NODE}\n{}", bus_accounts(secrets)).into(),
         };
         let (postgres, nats) = tokio::join!(
             Postgres::start(&binaries, postgres),
@@ -54,6 +49,12 @@ impl Servers {
 
     pub(super) fn nats_url(&self) -> String {
         self.nats.url()
+    }
+
+    /// The operator's door to the bus; a password is hexadecimal digits, which no URL has to escape.
+    pub(super) fn nats_admin_url(&self, secrets: &Secrets) -> String {
+        let (user, password) = (Login::Operator.name(), secrets.bus(Login::Operator));
+        format!("nats://{user}:{password}@127.0.0.1:{}", self.nats.port())
     }
 
     pub(super) fn postgres_admin_url(&self) -> String {
@@ -101,24 +102,12 @@ impl Servers {
     }
 }
 
-/// Who may publish what (BUS-7): the parts log in, the signer by itself; anyone on this machine may do all but speak for the system.
-fn authorization(secrets: &Secrets) -> Result<String> {
-    let denied = serde_json::to_string(&system_addresses())?;
-    let signed = serde_json::to_string(&signed_addresses())?;
-    let signer = serde_json::to_string(&signer_addresses())?;
-    let Secrets {
-        bus: password,
-        signer_bus,
-        ..
-    } = secrets;
-    Ok(format!(
-        "\nauthorization {{\n  users: [\n    \
-         {{ user: \"{BUS_USER}\", password: \"{password}\", permissions: {{ publish: {{ deny: {signed} }} }} }}\n    \
-         {{ user: \"{SIGNER_BUS_USER}\", password: \"{signer_bus}\", \
-         permissions: {{ publish: {{ allow: {signer} }}, subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}\n    \
-         {{ user: \"local\", password: \"{password}-local\", permissions: {{ publish: {{ deny: {denied} }} }} }}\n  ]\n}}\n\
-         no_auth_user: \"local\"\n"
-    ))
+/// The parts log in, each with what it needs; anyone on this machine may do all but speak for the system (BUS-7).
+fn bus_accounts(secrets: &Secrets) -> String {
+    access::accounts(
+        |login| format!("\"{}\"", secrets.bus(login)),
+        &Clients::Open,
+    )
 }
 
 fn name_flag(error: logline_stack::Error, flag: &str) -> anyhow::Error {
