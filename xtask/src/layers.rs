@@ -61,7 +61,7 @@ const TECHNOLOGIES: [(&str, &[&str]); 16] = [
     ("ed25519-dalek", &["span", "sandbox"]),
     ("clap", &["cli", "loadtest", "xtask"]),
     ("anyhow", &["cli", "loadtest", "testkit", "xtask"]),
-    ("ureq", &["cli"]),
+    ("ureq", &["cli", "signer"]),
     ("nix", &["stack", "sandbox"]),
 ];
 

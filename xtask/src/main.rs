@@ -50,6 +50,15 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         receipts: u32,
     },
+    /// Tampers with a ledger at random, and checks that each tampering is found and named
+    Tamper {
+        /// How many tamperings
+        #[arg(long, default_value_t = 10_000)]
+        runs: u32,
+        /// Which ones; repeats a run that failed
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// The documentation, warnings denied
     Docs,
 }
@@ -63,6 +72,7 @@ fn main() -> anyhow::Result<()> {
             seed,
             receipts,
         } => check::faults(runs, seed, receipts),
+        Task::Tamper { runs, seed } => check::tamper(runs, seed),
         Task::Docs => check::docs(),
     }
 }

@@ -69,17 +69,30 @@ pub struct Token {
     pub tenant: TenantId,
     /// The principal that it speaks for, never one of the system's.
     pub principal: Principal,
+    /// Roles that it holds in the tenant (API-2).
+    pub roles: Vec<String>,
 }
 
+/// The roles whose holders may read all of a tenant's log.
+const LOG_READERS: [&str; 2] = ["admin", "auditor"];
+
 impl Token {
-    /// The entry for a token whose text is at hand.
+    /// The entry for a token whose text is at hand, without roles.
     #[must_use]
     pub fn of(text: &str, tenant: TenantId, principal: Principal) -> Self {
         Self {
             digest: Hash::of(text.as_bytes()),
             tenant,
             principal,
+            roles: Vec::new(),
         }
+    }
+
+    /// Whether its bearer may read all of the tenant's log.
+    pub(crate) fn reads_log(&self) -> bool {
+        self.roles
+            .iter()
+            .any(|role| LOG_READERS.contains(&role.as_str()))
     }
 }
 

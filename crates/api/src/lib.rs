@@ -23,6 +23,7 @@ mod operations;
 mod publish;
 mod receipt;
 mod stream;
+mod tiles;
 mod timeline;
 
 pub mod metric;

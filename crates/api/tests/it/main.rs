@@ -17,4 +17,5 @@ mod following;
 mod log;
 mod publishing;
 mod reading;
+mod tiles;
 mod verifying;

@@ -43,12 +43,20 @@ pub(crate) fn config() -> Config {
             token("alice's", "acme", "alice"),
             token("bob's", "acme", "bob@acme.com"),
             token("eve's", "other", "alice"),
+            with_role(token("olga's", "acme", "olga"), "auditor"),
+            with_role(token("mary's", "acme", "mary"), "manager"),
+            with_role(token("adam's", "other", "adam"), "admin"),
         ],
         // Machines that run many tests at once are slow.
         sealed_wait_ms: 30_000,
         streams_max: 8,
         ..Config::STANDARD
     }
+}
+
+fn with_role(token: Token, role: &str) -> Token {
+    let roles = vec![role.to_owned()];
+    Token { roles, ..token }
 }
 
 impl World {
@@ -134,6 +142,15 @@ impl World {
     /// Of another tenant, under alice's name.
     pub(crate) fn eve(&self) -> Client {
         self.by("eve's")
+    }
+
+    /// An auditor of alice's tenant.
+    pub(crate) fn olga(&self) -> Client {
+        self.by("olga's")
+    }
+
+    pub(crate) fn verifier(&self) -> ledger::Verifier {
+        ledger::Verifier::connect(&self.store.config(Role::Verifier)).unwrap()
     }
 
     pub(crate) fn by(&self, token: &str) -> Client {

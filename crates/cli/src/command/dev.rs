@@ -197,6 +197,7 @@ fn configure(
         digest: logline_span::Hash::of(secrets.token.as_bytes()).to_string(),
         tenant: TENANT.to_owned(),
         principal: PRINCIPAL.to_owned(),
+        roles: vec!["admin".to_owned()],
     });
     Ok(())
 }

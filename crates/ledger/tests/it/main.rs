@@ -2,6 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "helpers of tests fail the test that uses them"
 )]
 #![expect(
@@ -16,5 +17,6 @@ mod migration;
 mod reading;
 mod sending;
 mod support;
+mod tampering;
 mod verifying;
 mod writing;
