@@ -47,7 +47,7 @@ pub use message::{
     Fingerprint, Incoming, IngestSeq, NotAReceiptToken, ReceiptToken, message_digest,
 };
 pub use publish::{Answer, Outgoing};
-pub use quarantine::Quarantined;
+pub use quarantine::{Kept, Quarantined};
 pub use receipt::{NotAReceipt, Receipt};
 pub use replay::ReplayService;
 pub use service::PublishService;

@@ -1,10 +1,15 @@
 //! Quarantine: what was refused is kept, raw, with the reason (LED-14).
 
-use async_nats::{HeaderMap, jetstream::message::PublishMessage};
+use async_nats::{
+    HeaderMap,
+    jetstream::{ErrorCode, message::PublishMessage},
+};
 use bytes::Bytes;
-use logline_span::{Code, Refusal, TenantId};
+use logline_span::{Code, Hash, Refusal, TenantId, Timestamp};
 
-use crate::{Bus, Error, Incoming, Subject, header};
+use crate::{
+    Bus, Error, Incoming, StreamState, Subject, header, stored::Stored, stream::QUARANTINE,
+};
 
 /// A refused message.
 #[derive(Clone)]
@@ -48,7 +53,96 @@ impl Quarantined {
     }
 }
 
+/// A refused message as it lies in quarantine.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its number there.
+    pub number: u64,
+    /// When it was put there.
+    pub kept_at: Timestamp,
+    /// The tenant of the address that it was sent to, where that names a valid one.
+    pub tenant: Option<TenantId>,
+    /// Why it was refused; none for a code that this release does not know.
+    pub code: Option<Code>,
+    /// JSON pointer of the field.
+    pub pointer: String,
+    /// One sentence.
+    pub detail: String,
+    /// The address that it was sent to.
+    pub subject_text: String,
+    /// Its `Content-Type`, as it came.
+    pub content_type: Option<String>,
+    /// The raw bytes.
+    pub body: Bytes,
+}
+
+impl Kept {
+    /// By which a span names the message that it stands for.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        Hash::of(&self.body)
+    }
+
+    fn of(stored: Stored) -> Self {
+        let text = |name: &str| {
+            let value = stored.headers.get(name)?;
+            Some(value.as_str().to_owned())
+        };
+        let (tenant, code) = match stored.subject.parse() {
+            Ok(Subject::Quarantine { tenant, code }) => (tenant, Some(code)),
+            _ => (None, None),
+        };
+        Self {
+            number: stored.seq,
+            kept_at: Timestamp::from_nanos_truncating(stored.time_ns),
+            tenant,
+            code,
+            pointer: text(header::POINTER).unwrap_or_default(),
+            detail: text(header::DETAIL).unwrap_or_default(),
+            subject_text: text(header::SUBJECT).unwrap_or_default(),
+            content_type: text(header::CONTENT_TYPE),
+            body: stored.body,
+        }
+    }
+}
+
 impl Bus {
+    /// Refused messages from a number on, at most `count` and fewer where they are large; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn quarantined(&self, from: u64, count: usize) -> Result<Vec<Kept>, Error> {
+        let page = self.fetch(QUARANTINE, from.max(1), count).await?;
+        Ok(page.into_iter().map(Kept::of).collect())
+    }
+
+    /// How full quarantine is.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked.
+    pub async fn quarantine_state(&self) -> Result<StreamState, Error> {
+        self.stream_state(QUARANTINE).await
+    }
+
+    /// Removes a refused message, of which a span tells what became; one that is gone is none the less removed.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be asked, or refuses.
+    pub async fn remove_quarantined(&self, number: u64) -> Result<(), Error> {
+        let request = serde_json::json!({ "seq": number });
+        let removed: Result<Option<serde_json::Value>, Error> = self
+            .ask_unless(
+                format!("STREAM.MSG.DELETE.{QUARANTINE}"),
+                &request,
+                ErrorCode::SEQUENCE_NOT_FOUND,
+            )
+            .await;
+        removed.map(|_| ())
+    }
+
     /// Keeps a refused message, once per key.
     ///
     /// # Errors

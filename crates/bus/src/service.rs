@@ -1,11 +1,8 @@
 //! The NATS service `logline`: publishing by request and reply (BUS-2).
 
 use async_nats::service::{Request, Service, ServiceExt, endpoint::Endpoint};
-use bytes::Bytes;
 use futures_util::StreamExt;
-use logline_span::{
-    Code, Draft, Encoding, EntityType, Limits, Principal, Refusal, SpanId, TenantId,
-};
+use logline_span::{Code, Draft, Encoding, EntityType, Limits, Principal, Refusal, TenantId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -125,18 +122,20 @@ async fn handle(bus: &Bus, limits: &Limits, request: Request) {
         .map(|(tenant, principal, _)| (tenant, principal));
     let inbox = inbox(identity);
     let prepared = address.and_then(|(tenant, principal, entity_type)| {
-        let (encoding, body) = fill_in(limits, content_type.as_deref(), &message.payload)?;
+        let encoding = Encoding::from_content_type(content_type.as_deref())?;
+        // What can be refused at once is; what is published stays as it came, so that quarantine has it raw (LED-14).
+        Draft::parse(&message.payload, encoding, limits)?;
         let subject = Subject::Ingest {
             tenant,
             principal,
             entity_type,
         };
-        Ok((subject, encoding, body))
+        Ok((subject, encoding))
     });
     let refusal = match prepared {
-        Ok((subject, encoding, body)) => {
+        Ok((subject, encoding)) => {
             let outgoing = Outgoing {
-                body,
+                body: message.payload.clone(),
                 encoding,
                 traceparent: header(header::TRACEPARENT),
                 receipt: inbox.clone(),
@@ -191,21 +190,6 @@ fn identify(subject: &str) -> Result<(TenantId, Principal, EntityType), Refusal>
         ));
     }
     Ok((tenant, principal, entity_type))
-}
-
-/// The body to publish: as it came, or with an id where it names none and is not signed.
-fn fill_in(
-    limits: &Limits,
-    content_type: Option<&str>,
-    body: &Bytes,
-) -> Result<(Encoding, Bytes), Refusal> {
-    let encoding = Encoding::from_content_type(content_type)?;
-    let mut draft = Draft::parse(body, encoding, limits)?;
-    if draft.id.is_some() || draft.signature.is_some() || draft.public_key.is_some() {
-        return Ok((encoding, body.clone()));
-    }
-    draft.id = Some(SpanId::from_uuid(uuid::Uuid::now_v7()));
-    Ok((Encoding::Json, Bytes::from(draft.to_json())))
 }
 
 fn unavailable(error: &Error) -> Refusal {

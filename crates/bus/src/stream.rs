@@ -19,7 +19,7 @@ pub(crate) const INGEST: &str = "INGEST";
 pub(crate) const TIMELINE: &str = "TIMELINE";
 pub(crate) const TIMERS: &str = "TIMERS";
 pub(crate) const CHECKPOINTS: &str = "CHECKPOINTS";
-const QUARANTINE: &str = "QUARANTINE";
+pub(crate) const QUARANTINE: &str = "QUARANTINE";
 const DEADLETTER: &str = "DEADLETTER";
 
 /// Largest message of `INGEST`, headers included (SPAN-2). The server itself takes a little more, so that a refused
@@ -151,8 +151,8 @@ fn wanted(replicas: usize, ingest_bytes_max: i64) -> [Config; 6] {
                 &["ledger.checkpoint.*"],
             )
         },
+        // An operator removes what was mended or discarded, and a span says so.
         Config {
-            deny_delete: true,
             duplicate_window: QUARANTINE_WINDOW,
             ..stream(QUARANTINE, "refused messages, raw", &["quarantine.*.*"])
         },

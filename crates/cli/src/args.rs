@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Verify(command::verify::Verify),
     /// Check the whole deployment, with a real round trip.
     Doctor(command::doctor::Doctor),
+    /// List, show, mend and discard what was refused.
+    Quarantine(command::quarantine::Quarantine),
     /// Bring back what the ledger lost.
     Restore(command::restore::Restore),
     /// Make the timeline on the bus again from the ledger.

@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod proof;
 pub(crate) mod publish;
+pub(crate) mod quarantine;
 pub(crate) mod query;
 pub(crate) mod restore;
 pub(crate) mod serve;
@@ -48,6 +49,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Command::Doctor(command) => doctor::run(&global, &command),
         Command::Restore(command) => restore::restore(&global, &command),
         Command::Republish(command) => restore::republish(&global, &command),
+        Command::Quarantine(command) => quarantine::run(&global, &command),
         Command::Keygen(command) => keygen::run(&global, &command),
         Command::Span(command) => span::run(&command),
         Command::Completions(command) => completions::run(&command),

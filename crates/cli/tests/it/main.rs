@@ -20,6 +20,7 @@ mod offline;
 mod outage;
 mod process;
 mod proving;
+mod quarantine;
 mod quiet;
 mod recovery;
 mod system;
