@@ -46,6 +46,10 @@ impl Reader {
         }
     }
 
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// Whether the ledger answers, for readiness.
     ///
     /// # Errors
@@ -204,7 +208,7 @@ impl ReaderSession {
 
     /// Begins a transaction that has proved who is reading (LED-2). A connection that died with a server shows it here, so the
     /// statements after this one need no second try.
-    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
         connection::again(&self.ledger.pool, || async {
             let begin = "begin isolation level repeatable read read only";
             let mut transaction = self.ledger.pool.begin_with(begin).await?;

@@ -1,0 +1,180 @@
+//! Asks whom a token stands for.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use logline_ledger::Reader;
+use logline_span::{Hash, Principal, RoleName, TenantId};
+
+use crate::{
+    access::{Access, Refused},
+    algorithm,
+    api_key::ApiKey,
+    config::{Config, ConfigError, RoleTrust},
+    issuer::KnownIssuer,
+    token::{self, Named},
+};
+
+/// Whom tokens stand for. Clones share what is known of the issuers.
+#[derive(Clone)]
+pub struct Verifier {
+    known: Arc<Known>,
+}
+
+struct Known {
+    audience: String,
+    issuers: Vec<KnownIssuer>,
+    fixed_keys: HashMap<Hash, Access>,
+    role_trust: RoleTrust,
+    ledger: Reader,
+}
+
+impl Verifier {
+    /// Believes whom the configuration names, and the API keys that the ledger has.
+    ///
+    /// # Errors
+    /// What may not be configured, or a file of keys that cannot be read.
+    pub fn new(config: Config, ledger: Reader) -> Result<Self, ConfigError> {
+        algorithm::install();
+        let Config {
+            audience,
+            issuers,
+            fixed_keys,
+            role_trust,
+        } = config;
+        if audience.is_empty() {
+            return Err(ConfigError::NoAudience);
+        }
+        let fixed_keys = fixed_keys.into_iter().map(|fixed| {
+            let (tenant, principal) = (fixed.tenant, fixed.principal);
+            if token::is_systems(&tenant, &principal) {
+                return Err(ConfigError::SystemToken { tenant, principal });
+            }
+            let access = Access {
+                tenant,
+                principal,
+                roles: BTreeSet::new(),
+                expires_at: None,
+            };
+            Ok((fixed.digest, access))
+        });
+        let issuers = issuers.into_iter().map(KnownIssuer::new);
+        Ok(Self {
+            known: Arc::new(Known {
+                audience,
+                fixed_keys: fixed_keys.collect::<Result<_, _>>()?,
+                issuers: issuers.collect::<Result<_, _>>()?,
+                role_trust,
+                ledger,
+            }),
+        })
+    }
+
+    /// Whom the token stands for.
+    ///
+    /// # Errors
+    /// Why it is not believed; [`Refused::Ledger`] where that could not be found out.
+    pub async fn verify(&self, text: &str) -> Result<Access, Refused> {
+        if text.len() > token::BYTES_MAX {
+            return Err(Refused::TooLong);
+        }
+        // Digests alone are compared, so that the time taken says nothing about a token.
+        if let Some(access) = self.known.fixed_keys.get(&Hash::of(text.as_bytes())) {
+            return Ok(access.clone());
+        }
+        if ApiKey::is_meant(text) {
+            return self.api_key(&text.parse()?).await;
+        }
+        let Named {
+            tenant,
+            principal,
+            roles,
+            expires_at,
+        } = self.signed(text).await?;
+        let roles = match self.known.role_trust {
+            RoleTrust::Issuer => roles,
+            RoleTrust::Ledger => self.held(&tenant, &principal, roles).await,
+        };
+        Ok(Access {
+            tenant,
+            principal,
+            roles,
+            expires_at: Some(expires_at),
+        })
+    }
+
+    async fn api_key(&self, key: &ApiKey) -> Result<Access, Refused> {
+        let found = self.known.ledger.api_key(&key.digest()).await;
+        let holder = found.map_err(Refused::Ledger)?.ok_or(Refused::UnknownKey)?;
+        let (tenant, principal) = (holder.reader.tenant, holder.reader.principal);
+        Ok(Access {
+            roles: self.held(&tenant, &principal, holder.roles).await,
+            tenant,
+            principal,
+            expires_at: holder.expires_at,
+        })
+    }
+
+    /// By the key that its `kid` names. Two issuers may use one `kid`: a token is its signer's, whoever else has that name.
+    async fn signed(&self, text: &str) -> Result<Named, Refused> {
+        let (kid, algorithm) = token::kid(text)?;
+        let mut refused = Refused::Signature;
+        for again in [false, true] {
+            let mut is_known = false;
+            for issuer in &self.known.issuers {
+                let key = if again {
+                    issuer.find_again(&kid).await
+                } else {
+                    issuer.find(&kid).await
+                };
+                let Some(key) = key else { continue };
+                is_known = true;
+                if key.algorithm != algorithm {
+                    refused = Refused::Algorithm;
+                    continue;
+                }
+                let (name, tenants) = (issuer.name.as_deref(), &issuer.tenants);
+                match token::verify(text, &key, name, tenants, &self.known.audience) {
+                    Ok(named) => return Ok(named),
+                    Err(Refused::Signature) => {}
+                    // The signature is this issuer's, and what it says is not to be believed.
+                    Err(other) => return Err(other),
+                }
+            }
+            if is_known {
+                break;
+            }
+        }
+        Err(refused)
+    }
+
+    /// The roles that the ledger grants as well. While it is away nobody has any: a role opens, it never closes.
+    async fn held(
+        &self,
+        tenant: &TenantId,
+        principal: &Principal,
+        named: BTreeSet<RoleName>,
+    ) -> BTreeSet<RoleName> {
+        if named.is_empty() {
+            return named;
+        }
+        match self.known.ledger.roles(tenant, principal).await {
+            Ok(held) => named.intersection(&held).cloned().collect(),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the roles of a token cannot be compared with the ledger");
+                BTreeSet::new()
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier")
+            .field("issuers", &self.known.issuers.len())
+            .finish_non_exhaustive()
+    }
+}
