@@ -31,10 +31,40 @@ pub enum RoleTrust {
 pub struct Issuer {
     /// What `iss` must be, where it is checked.
     pub name: Option<String>,
-    /// The tenants for which it speaks, at least one.
-    pub tenants: Vec<TenantId>,
+    /// The tenants for which it speaks.
+    pub tenants: Tenants,
     /// Where its public keys are.
     pub source: Source,
+}
+
+/// The tenants that an issuer's keys are bound to; `system` is never one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tenants {
+    /// These, at least one.
+    Listed(Vec<TenantId>),
+    /// All: for an operator that is the one issuer of a system.
+    Every,
+}
+
+impl Tenants {
+    /// Whether the issuer speaks for the tenant.
+    pub(crate) fn hold(&self, tenant: &TenantId) -> bool {
+        match self {
+            Self::Listed(tenants) => tenants.contains(tenant),
+            Self::Every => true,
+        }
+    }
+
+    /// The tenant of a token that names none.
+    pub(crate) fn only(&self) -> Option<&TenantId> {
+        match self {
+            Self::Listed(tenants) => match tenants.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            },
+            Self::Every => None,
+        }
+    }
 }
 
 /// Where an issuer's public keys are.

@@ -5,18 +5,18 @@ use std::{
     io,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
-use logline_span::{TenantId, reserved};
-use tokio::sync::Mutex;
+use logline_span::reserved;
+use tokio::{sync::Mutex, time::Instant};
 use ureq::{Agent, http::Uri};
 
-use crate::config::{ConfigError, Issuer, Source};
+use crate::config::{ConfigError, Issuer, Source, Tenants};
 
 /// Longest `kid`: it is looked up, never opened or run.
 pub(crate) const KID_BYTES_MAX: usize = 256;
@@ -46,7 +46,7 @@ type Keys = HashMap<String, VerifyingKey>;
 /// One who signs tokens, with the keys known of it.
 pub(crate) struct KnownIssuer {
     pub(crate) name: Option<String>,
-    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) tenants: Tenants,
     set: Option<KeySet>,
     keys: RwLock<Arc<Keys>>,
 }
@@ -54,8 +54,14 @@ pub(crate) struct KnownIssuer {
 /// Keys that are read again.
 struct KeySet {
     source: Source,
-    /// When it was last read or tried; held while it is.
-    read_at: Mutex<Option<Instant>>,
+    /// The last attempt to read it; held while one is made.
+    last: Mutex<Option<Attempt>>,
+}
+
+#[derive(Clone, Copy)]
+struct Attempt {
+    at: Instant,
+    has_failed: bool,
 }
 
 impl KnownIssuer {
@@ -65,13 +71,15 @@ impl KnownIssuer {
             tenants,
             source,
         } = issuer;
-        if tenants.is_empty() {
-            return Err(ConfigError::NoTenant);
+        if let Tenants::Listed(tenants) = &tenants {
+            if tenants.is_empty() {
+                return Err(ConfigError::NoTenant);
+            }
+            if tenants.iter().any(|it| it.as_str() == reserved::TENANT) {
+                return Err(ConfigError::SystemTenant);
+            }
         }
-        if tenants.iter().any(|it| it.as_str() == reserved::TENANT) {
-            return Err(ConfigError::SystemTenant);
-        }
-        let (keys, read_at) = match &source {
+        let (keys, last) = match &source {
             Source::Key(key) => {
                 let verifying = VerifyingKey {
                     algorithm: Algorithm::EdDSA,
@@ -84,7 +92,11 @@ impl KnownIssuer {
                     path: path.clone(),
                     source,
                 })?;
-                (keys, Some(Instant::now()))
+                let read = Attempt {
+                    at: Instant::now(),
+                    has_failed: false,
+                };
+                (keys, Some(read))
             }
             Source::Url(url) => {
                 if !is_trustworthy(url) {
@@ -95,7 +107,7 @@ impl KnownIssuer {
         };
         let set = (!matches!(source, Source::Key(_))).then(|| KeySet {
             source,
-            read_at: Mutex::new(read_at),
+            last: Mutex::new(last),
         });
         Ok(Self {
             name,
@@ -126,8 +138,12 @@ impl KnownIssuer {
     /// fails, the keys stay as they are, and a whole minute passes before the next attempt.
     async fn refresh(&self, age: Duration) {
         let Some(set) = &self.set else { return };
-        let mut read_at = set.read_at.lock().await;
-        if read_at.is_some_and(|at| at.elapsed() < age) {
+        let mut last = set.last.lock().await;
+        let is_fresh = |last: Attempt| {
+            let age = if last.has_failed { REFRESH_MIN } else { age };
+            last.at.elapsed() < age
+        };
+        if last.is_some_and(is_fresh) {
             return;
         }
         let read = match &set.source {
@@ -142,11 +158,10 @@ impl KnownIssuer {
             }
         };
         let read = read.unwrap_or_else(|error| Err(io::Error::other(error)));
-        // An old set that cannot be read is tried again in a minute, not in ten.
-        *read_at = match &read {
-            Ok(_) => Some(Instant::now()),
-            Err(_) => Instant::now().checked_sub(AGE_MAX.saturating_sub(REFRESH_MIN)),
-        };
+        *last = Some(Attempt {
+            at: Instant::now(),
+            has_failed: read.is_err(),
+        });
         match read {
             Ok(keys) => {
                 *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);

@@ -18,7 +18,7 @@ mod token;
 
 pub use access::{Access, Refused};
 pub use api_key::ApiKey;
-pub use config::{Config, ConfigError, FixedKey, Issuer, RoleTrust, Source};
+pub use config::{Config, ConfigError, FixedKey, Issuer, RoleTrust, Source, Tenants};
 pub use mint::{Grant, MintError, Minter};
 pub use token::{Shown, show};
 pub use verifier::Verifier;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Longest life of a token: it cannot be taken back one by one.
-pub const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(crate) const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Whom a token is to stand for.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Refused,
+    config::Tenants,
     issuer::{KID_BYTES_MAX, VerifyingKey},
 };
 
@@ -76,7 +77,7 @@ pub(crate) fn verify(
     text: &str,
     key: &VerifyingKey,
     issuer: Option<&str>,
-    tenants: &[TenantId],
+    tenants: &Tenants,
     audience: &str,
 ) -> Result<Named, Refused> {
     let mut validation = Validation::new(key.algorithm);
@@ -90,16 +91,15 @@ pub(crate) fn verify(
     }
     let decoded = decode::<Claims>(text, &key.key, &validation);
     let claims = decoded.map_err(|error| refused(error.kind()))?.claims;
-    let tenant = match (&claims.tenant, tenants) {
-        (Some(tenant), _) => tenant.parse().map_err(|_| Refused::Claims)?,
-        (None, [only]) => only.clone(),
-        (None, _) => return Err(Refused::Claims),
+    let tenant = match &claims.tenant {
+        Some(tenant) => tenant.parse().map_err(|_| Refused::Claims)?,
+        None => tenants.only().cloned().ok_or(Refused::Claims)?,
     };
     let principal: Principal = claims.sub.parse().map_err(|_| Refused::Claims)?;
     if is_systems(&tenant, &principal) {
         return Err(Refused::System);
     }
-    if !tenants.contains(&tenant) {
+    if !tenants.hold(&tenant) {
         return Err(Refused::Tenant);
     }
     if claims.roles.len() > ROLES_MAX {

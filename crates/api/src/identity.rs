@@ -1,54 +1,29 @@
-//! Who asks: a bearer token, known by its digest, or nobody (API-2).
+//! Who asks: the holder of a bearer token, or nobody (API-2); and how often they may (429).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
-use logline_span::{Hash, Reader, reserved};
+use logline_access::{Access, Refused};
+use logline_span::{Code, Reader, Timestamp};
 
-use crate::{
-    config::{Error, Token},
-    problem::Problem,
-    server::State,
-};
+use crate::{connection::Peer, problem::Problem, server::State};
 
 const SCHEME: &str = "bearer";
 
-/// The tokens by digest. A look-up compares digests alone, so that its time says nothing about a token.
-#[derive(Debug)]
-pub(crate) struct Tokens(HashMap<Hash, Arc<Reader>>);
-
-impl Tokens {
-    pub(crate) fn new(tokens: Vec<Token>) -> Result<Self, Error> {
-        let entries = tokens.into_iter().map(|token| {
-            if token.principal.is_system() || token.tenant.as_str() == reserved::TENANT {
-                return Err(Error::SystemToken {
-                    tenant: token.tenant,
-                    principal: token.principal,
-                });
-            }
-            let reader = Reader {
-                tenant: token.tenant,
-                principal: token.principal,
-            };
-            Ok((token.digest, Arc::new(reader)))
-        });
-        Ok(Self(entries.collect::<Result<_, _>>()?))
-    }
-
-    fn find(&self, token: &str) -> Option<Arc<Reader>> {
-        self.0.get(&Hash::of(token.as_bytes())).map(Arc::clone)
-    }
+/// Whose request it is.
+pub(crate) struct Identity {
+    /// None is anonymous, and reads public spans only.
+    pub(crate) reader: Option<Arc<Reader>>,
+    /// When the token ends.
+    pub(crate) expires_at: Option<Timestamp>,
 }
-
-/// Whose request it is; `None` is anonymous and reads public spans only.
-pub(crate) struct Identity(pub(crate) Option<Arc<Reader>>);
 
 impl Identity {
     pub(crate) fn reader(&self) -> Option<&Reader> {
-        self.0.as_deref()
+        self.reader.as_deref()
     }
 }
 
@@ -56,19 +31,66 @@ impl FromRequestParts<Arc<State>> for Identity {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Problem> {
-        let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = given.next() else {
-            return Ok(Self(None));
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let anonymous = || state.rates.of_address(peer.unwrap_or(NOWHERE));
+        let Some(token) = bearer(&parts.headers)? else {
+            anonymous()?;
+            return Ok(Self {
+                reader: None,
+                expires_at: None,
+            });
         };
-        let token = value.to_str().ok().and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case(SCHEME).then_some(token.trim())
-        });
-        let reader = token.and_then(|token| state.tokens.find(token));
-        match (reader, given.next()) {
-            (Some(reader), None) => Ok(Self(Some(reader))),
-            _ => Err(Problem::wrong_credentials()),
+        match state.access.verify(token).await {
+            Ok(access) => {
+                let reader = Arc::new(access.reader());
+                state.rates.of_reader(&reader)?;
+                let Access { expires_at, .. } = access;
+                Ok(Self {
+                    reader: Some(reader),
+                    expires_at,
+                })
+            }
+            Err(refused) => {
+                // Who tries tokens is nobody, and is counted where they come from.
+                anonymous()?;
+                Err(refusal(&refused))
+            }
         }
+    }
+}
+
+/// Where a request comes from that came by no connection.
+const NOWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
+/// The token of the one Authorization header.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = given.next() else {
+        return Ok(None);
+    };
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case(SCHEME).then_some(token.trim())
+    });
+    match (token, given.next()) {
+        (Some(token), None) => Ok(Some(token)),
+        _ => Err(Problem::wrong_credentials(
+            "the Authorization header is not one bearer token",
+        )),
+    }
+}
+
+fn refusal(refused: &Refused) -> Problem {
+    match refused {
+        Refused::Ledger(error) => {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, "an API key cannot be looked up");
+            Problem::new(
+                Code::LedgerUnavailable,
+                "the ledger, which knows the token, cannot be asked",
+            )
+        }
+        refused => Problem::wrong_credentials(refused.to_string()),
     }
 }
 
@@ -79,7 +101,7 @@ impl FromRequestParts<Arc<State>> for Publisher {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Problem> {
-        let Identity(reader) = Identity::from_request_parts(parts, state).await?;
+        let Identity { reader, .. } = Identity::from_request_parts(parts, state).await?;
         reader.map(Self).ok_or_else(Problem::no_credentials)
     }
 }

@@ -16,7 +16,9 @@ mod access;
 mod identity;
 mod parameters;
 mod problem;
+mod rate;
 mod route;
+mod share;
 
 mod log;
 mod operations;
@@ -27,5 +29,5 @@ mod timeline;
 
 pub mod metric;
 
-pub use config::{Check, Config, Error, Token};
+pub use config::{Check, Config, Error, Rate};
 pub use server::{Api, Bound, Resources};

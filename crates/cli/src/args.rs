@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Republish(command::restore::Republish),
     /// Make an Ed25519 key pair.
     Keygen(command::keygen::Keygen),
+    /// Make, show, list and revoke bearer tokens and API keys.
+    Token(command::token::TokenArgs),
     /// Work on spans without a server.
     Span(command::span::SpanArgs),
     /// Print completions for a shell.

@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use logline_api::{Api, Check, Config, Resources, Token};
+use logline_access::{FixedKey, Issuer, RoleTrust, Source, Tenants, Verifier};
+use logline_api::{Api, Check, Config, Resources};
 use logline_bus::{self as bus, Bus, Secret};
 use logline_ledger::{self as ledger, IdentityKey, Provision, Role, RolePassword, Writer};
 use logline_projector::Projector;
-use logline_span::Limits;
+use logline_span::{Limits, SigningKey};
 use logline_testkit::{Database, Nats, Postgres, deadline};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -35,19 +36,39 @@ pub(crate) struct World {
 
 /// What the API is told; a test changes what it is about.
 pub(crate) fn config() -> Config {
-    let token = |text: &str, tenant: &str, principal: &str| {
-        Token::of(text, tenant.parse().unwrap(), principal.parse().unwrap())
-    };
     Config {
-        tokens: vec![
-            token("alice's", "acme", "alice"),
-            token("bob's", "acme", "bob@acme.com"),
-            token("eve's", "other", "alice"),
-        ],
+        rate: None,
         // Machines that run many tests at once are slow.
         sealed_wait_ms: 30_000,
         streams_max: 8,
         ..Config::STANDARD
+    }
+}
+
+/// The key that signs tokens for `acme` and `other`.
+pub(crate) fn issuer_key() -> SigningKey {
+    SigningKey::from_seed(&[0x15; 32])
+}
+
+/// Whose tokens are believed.
+fn access() -> logline_access::Config {
+    let token = |text: &str, tenant: &str, principal: &str| {
+        FixedKey::of(text, tenant.parse().unwrap(), principal.parse().unwrap())
+    };
+    let tenants = ["acme", "other"].map(|tenant| tenant.parse().unwrap());
+    logline_access::Config {
+        audience: "logline".to_owned(),
+        issuers: vec![Issuer {
+            name: None,
+            tenants: Tenants::Listed(tenants.to_vec()),
+            source: Source::Key(issuer_key().public_key()),
+        }],
+        fixed_keys: vec![
+            token("alice's", "acme", "alice"),
+            token("bob's", "acme", "bob@acme.com"),
+            token("eve's", "other", "alice"),
+        ],
+        role_trust: RoleTrust::Ledger,
     }
 }
 
@@ -150,12 +171,12 @@ impl World {
         }
     }
 
-    pub(crate) fn signers_ledger(&self) -> ledger::Signer {
-        ledger::Signer::connect(&self.store.config(Role::Signer)).unwrap()
+    pub(crate) fn admin_url(&self) -> String {
+        self.store.admin_url()
     }
 
-    pub(crate) fn resources(&self, checks: Vec<Check>) -> Resources {
-        self.store.resources(&self.bus, checks)
+    pub(crate) fn signers_ledger(&self) -> ledger::Signer {
+        ledger::Signer::connect(&self.store.config(Role::Signer)).unwrap()
     }
 
     /// Stops the API as a process would be, and waits until it has ended.
@@ -205,9 +226,11 @@ impl Store {
 
     fn resources(&self, bus: &Bus, checks: Vec<Check>) -> Resources {
         let config = self.config(Role::Reader);
+        let reader = ledger::Reader::connect(&config, identity_key()).unwrap();
         Resources {
             bus: bus.clone(),
-            reader: ledger::Reader::connect(&config, identity_key()).unwrap(),
+            access: Verifier::new(access(), reader.clone()).unwrap(),
+            reader,
             limits: Limits::STANDARD,
             checks,
         }
