@@ -10,7 +10,8 @@ use logline_span::Code;
 use tower_http::cors::CorsLayer;
 
 use crate::{
-    access, log, operations, problem::Problem, publish, receipt, server::State, stream, timeline,
+    access, log, operations, problem::Problem, publish, receipt, server::State, standing, stream,
+    timeline,
 };
 
 /// One call.
@@ -38,6 +39,7 @@ const ROUTES: &[Route] = &[
     call("GET", "/api/proofs/{id}", || get(log::proof)),
     call("GET", "/api/checkpoints/{tenant}", || get(log::checkpoint)),
     call("GET", "/api/log/keys", || get(log::keys)),
+    call("GET", "/api/standing", || get(standing::standing)),
     call("GET", "/healthz", || get(operations::health)),
     call("GET", "/readyz", || get(operations::ready)),
     call("GET", "/metrics", || get(operations::metrics)),

@@ -14,7 +14,7 @@ use axum::{
 };
 use futures_util::{StreamExt, stream as streams};
 use logline_bus::{Error, Start, Tail};
-use logline_span::{Code, Reader, Timestamp};
+use logline_span::{Code, Reader, Sealed, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, Interval, MissedTickBehavior},
@@ -28,6 +28,7 @@ use crate::{
     problem::Problem,
     publish,
     server::State,
+    standing,
     timeline::{self, FILTERS, Filters},
 };
 
@@ -232,11 +233,21 @@ impl Feed {
             if !may_read || !self.filters.matches(&sealed) {
                 continue;
             }
-            let frame = format!("event: span\nid: {number}\ndata: {}\n\n", sealed.to_json());
+            let frame = format!("event: span\nid: {number}\ndata: {}\n\n", self.shown(sealed).await);
             if let Err(end) = self.send(frame).await {
                 return end;
             }
             heartbeat.reset();
+        }
+    }
+
+    /// As a page shows it; while the ledger cannot be asked whose the key is, a signed span comes without that.
+    async fn shown(&self, sealed: Sealed) -> String {
+        let session = self.state.reader.as_reader(self.reader.as_deref());
+        let spans = [sealed];
+        match timeline::read(standing::shown(&session, &spans)).await {
+            Ok(texts) => texts.concat(),
+            Err(_) => spans.iter().map(Sealed::to_json).collect(),
         }
     }
 
@@ -245,7 +256,7 @@ impl Feed {
         &mut self,
         tail: &mut Tail,
         heartbeat: &mut Interval,
-    ) -> Result<(u64, logline_span::Sealed), End> {
+    ) -> Result<(u64, Sealed), End> {
         let mut next = pin!(tail.next());
         loop {
             tokio::select! {

@@ -11,6 +11,7 @@ pub(crate) mod proof;
 pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod restore;
+pub(crate) mod role;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod span;
@@ -52,6 +53,9 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Command::Republish(command) => restore::republish(&global, &command),
         Command::Keygen(command) => keygen::run(&global, &command),
         Command::Token(command) => token::run(&global, &command),
+        Command::Role(command) => role::run(&global, &command),
+        Command::Key(command) => role::run_key(&global, &command),
+        Command::Tenant(command) => role::run_tenant(&global, &command),
         Command::Span(command) => span::run(&command),
         Command::Completions(command) => completions::run(&command),
     }

@@ -8,7 +8,7 @@ use logline_span::{Hash, Principal, RoleName, TenantId, Timestamp};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use crate::{Error, Reader, ReaderSession, connection, row};
+use crate::{AsOf, Error, Reader, ReaderSession, connection, reader, row};
 
 /// Whom an API key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,17 +120,22 @@ impl Reader {
 }
 
 impl ReaderSession {
-    /// The roles and public keys of the reader's tenant, as of an instant or as of now.
+    /// The roles and public keys of the reader's tenant.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn standing(&self, as_of: Option<Timestamp>) -> Result<Vec<Standing>, Error> {
+    /// [`Error::NotYetSealed`], or [`Error::Unavailable`] while Postgres is away.
+    pub async fn standing(&self, as_of: AsOf) -> Result<Vec<Standing>, Error> {
         let mut transaction = self.begin().await?;
+        reader::check(as_of, reader::sealed_through(&mut transaction).await?)?;
+        let as_of_us = match as_of {
+            AsOf::Latest => None,
+            AsOf::At(at) => Some(at.as_micros()),
+        };
         let rows = sqlx::query(
             "select * from ledger.standing(coalesce(timestamptz 'epoch' + $1 * interval '1 microsecond', 'infinity'))
              order by kind desc, principal, value",
         )
-        .bind(as_of.map(Timestamp::as_micros))
+        .bind(as_of_us)
         .fetch_all(&mut *transaction)
         .await?;
         transaction.commit().await?;

@@ -243,7 +243,7 @@ impl ReaderSession {
 /// The tenant whose public spans govern everyone.
 const SYSTEM: &str = "system";
 
-async fn sealed_through(
+pub(crate) async fn sealed_through(
     transaction: &mut Transaction<'_, Postgres>,
 ) -> Result<Option<Timestamp>, Error> {
     let row = sqlx::query("select ledger.sealed_through()")
@@ -253,7 +253,7 @@ async fn sealed_through(
     Ok(micros.and_then(row::from_postgres))
 }
 
-fn check(as_of: AsOf, sealed_through: Option<Timestamp>) -> Result<(), Error> {
+pub(crate) fn check(as_of: AsOf, sealed_through: Option<Timestamp>) -> Result<(), Error> {
     match as_of {
         AsOf::Latest => Ok(()),
         AsOf::At(at) if sealed_through.is_some_and(|through| at <= through) => Ok(()),

@@ -109,7 +109,7 @@ pub(crate) fn token(key: &SigningKey, claims: &Value) -> String {
 
 /// A fixed RSA key of 2048 bits, which signs nothing but tests.
 pub(crate) fn rsa() -> KeyPair {
-    KeyPair::from_pkcs8(include_bytes!("rsa.der")).unwrap()
+    KeyPair::from_der(include_bytes!("rsa.der")).unwrap()
 }
 
 pub(crate) fn rsa_jwk(kid: &str) -> Value {

@@ -1,13 +1,16 @@
 //! A bus, a ledger, a projector and an API between them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
-use logline_access::{FixedKey, Issuer, RoleTrust, Source, Tenants, Verifier};
+use logline_access::{FixedKey, Grant, Issuer, Minter, RoleTrust, Source, Tenants, Verifier};
 use logline_api::{Api, Check, Config, Resources};
 use logline_bus::{self as bus, Bus, Secret};
 use logline_ledger::{self as ledger, IdentityKey, Provision, Role, RolePassword, Writer};
 use logline_projector::Projector;
-use logline_span::{Limits, SigningKey};
+use logline_span::{Limits, SigningKey, Timestamp};
 use logline_testkit::{Database, Nats, Postgres, deadline};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -45,8 +48,8 @@ pub(crate) fn config() -> Config {
     }
 }
 
-/// The key that signs tokens for `acme` and `other`.
-pub(crate) fn issuer_key() -> SigningKey {
+/// The key that signs tokens.
+fn issuer_key() -> SigningKey {
     SigningKey::from_seed(&[0x15; 32])
 }
 
@@ -55,7 +58,7 @@ fn access() -> logline_access::Config {
     let token = |text: &str, tenant: &str, principal: &str| {
         FixedKey::of(text, tenant.parse().unwrap(), principal.parse().unwrap())
     };
-    let tenants = ["acme", "other"].map(|tenant| tenant.parse().unwrap());
+    let tenants = ["acme", "other", "third"].map(|tenant| tenant.parse().unwrap());
     logline_access::Config {
         audience: "logline".to_owned(),
         issuers: vec![Issuer {
@@ -162,6 +165,34 @@ impl World {
             addr: self.addr,
             token: Some(token.to_owned()),
         }
+    }
+
+    /// A caller with a token that this system's issuer signed.
+    pub(crate) fn minted(&self, tenant: &str, principal: &str, ttl: Duration) -> Client {
+        self.by(&self.token(tenant, principal, &[], ttl))
+    }
+
+    pub(crate) fn token(
+        &self,
+        tenant: &str,
+        principal: &str,
+        roles: &[&str],
+        ttl: Duration,
+    ) -> String {
+        let grant = Grant {
+            tenant: tenant.parse().unwrap(),
+            principal: principal.parse().unwrap(),
+            roles: roles.iter().map(|role| role.parse().unwrap()).collect(),
+            ttl,
+        };
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let micros = i64::try_from(since.unwrap().as_micros()).unwrap();
+        let minter = Minter::new(issuer_key(), "logline");
+        minter.mint(&grant, Timestamp::from_micros(micros)).unwrap()
+    }
+
+    pub(crate) fn verifier(&self) -> Verifier {
+        self.store.resources(&self.bus, Vec::new()).access
     }
 
     pub(crate) fn postgres(&self) -> &Postgres {
