@@ -15,6 +15,7 @@ mod lookups;
 mod migration;
 mod reading;
 mod sending;
+mod standing;
 mod support;
 mod verifying;
 mod writing;
