@@ -59,31 +59,33 @@ create function app.take_in(act ledger.span) returns void
     language plpgsql set search_path = pg_catalog
 as $$
 declare
-    said record;
+    said_kind text;
+    said_gives boolean;
+    said_value text;
 begin
-    said := app.act_of(act.entity_type, act.this, act.metadata);
-    if said.value is null or act.is_deleted or not (
+    select a.kind, a.gives, a.value into said_kind, said_gives, said_value from app.act_of(act.entity_type, act.this, act.metadata) a;
+    if said_value is null or act.is_deleted or not (
         act.published_by = 'bootstrap:seed'
         or exists (select from app.standing s
             where s.tenant_id = act.tenant_id and s.kind = 'role' and s.principal = act.published_by and s.value = 'admin'
                 and s.until_position is null)
-        or (said.kind = 'key' and act.published_by = act.this and act.signature is not null
+        or (said_kind = 'key' and act.published_by = act.this and act.signature is not null
             and exists (select from app.standing s
                 where s.tenant_id = act.tenant_id and s.kind = 'key' and s.principal = act.published_by
                     and s.value = encode(act.public_key, 'hex') and s.until_position is null)))
     then
         return;
     end if;
-    if not said.gives then
+    if not said_gives then
         update app.standing s set until_position = act.position, until = act.received_at
-        where s.tenant_id = act.tenant_id and s.kind = said.kind and s.principal = act.this and s.value = said.value
+        where s.tenant_id = act.tenant_id and s.kind = said_kind and s.principal = act.this and s.value = said_value
             and s.until_position is null;
     elsif not exists (select from app.standing s
-        where s.tenant_id = act.tenant_id and s.kind = said.kind and s.principal = act.this and s.value = said.value
+        where s.tenant_id = act.tenant_id and s.kind = said_kind and s.principal = act.this and s.value = said_value
             and s.until_position is null)
     then
         insert into app.standing (since_position, since, tenant_id, kind, principal, value, given_by, device)
-        values (act.position, act.received_at, act.tenant_id, said.kind, act.this, said.value, act.published_by,
+        values (act.position, act.received_at, act.tenant_id, said_kind, act.this, said_value, act.published_by,
             left(act.metadata ->> 'device', 256));
     end if;
 end

@@ -101,6 +101,31 @@ async fn acts_that_were_sealed_before_are_taken_in() {
     assert!(holds(&ledger.verifier()).await);
 }
 
+/// Anybody may publish anything under these types: nothing of it may stop the ledger.
+#[tokio::test]
+async fn an_act_that_is_nonsense_has_no_effect() {
+    let ledger = Ledger::fresh().await;
+    let long = format!("{{\"role\":\"{}\"}}", "a".repeat(100_000));
+    let texts = [
+        "null", "5", "\"role\"", "[]", "[\"role\"]", "{}", "{\"role\":null}", "{\"role\":5}", "{\"role\":[\"admin\"]}",
+        "{\"role\":{\"role\":\"admin\"}}", "{\"role\":\"\"}", "{\"role\":\"admin\\n\"}", &long, "{\"public_key\":\"00\"}",
+    ];
+    let mut acts = Vec::new();
+    for entity_type in ["role_grant", "role_revoke", "key", "key_revoke"] {
+        for whom in ["alice", "", &"x".repeat(10_000)] {
+            for metadata in texts.iter().map(|text| json(text)).chain([None]) {
+                acts.push(with(act("acme", "bootstrap:seed", entity_type, whom, ""), |act| {
+                    act.metadata = metadata;
+                }));
+            }
+        }
+    }
+    ledger.sealer().await.seal(acts).await;
+    let session = ledger.reader().as_reader(Some(&person("acme", "alice")));
+    assert_eq!(session.standing(AsOf::Latest).await.unwrap(), []);
+    assert!(holds(&ledger.verifier()).await);
+}
+
 #[tokio::test]
 async fn the_tables_are_the_owners_alone() {
     let ledger = Ledger::fresh().await;
