@@ -88,7 +88,9 @@ struct RsaVerifier(RsaPublicKeyComponents<Vec<u8>>);
 
 impl Verifier<Vec<u8>> for RsaVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        let checked = self.0.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature);
+        let checked = self
+            .0
+            .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature);
         checked.map_err(|_| signature::Error::new())
     }
 }

@@ -30,7 +30,9 @@ pub struct Grant {
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
     /// API-2: what only the system's own credentials may be.
-    #[error("tenant `system` and the principals `edge:…` and `bootstrap:…` are the system's: no token stands for them")]
+    #[error(
+        "tenant `system` and the principals `edge:…` and `bootstrap:…` are the system's: no token stands for them"
+    )]
     System,
     /// A life that is none, or too long.
     #[error("a token lives for at least a second and at most 366 days")]

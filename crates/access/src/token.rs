@@ -109,7 +109,11 @@ pub(crate) fn verify(
         tenant,
         principal,
         // A provider's word that is no role of ours is nobody's.
-        roles: claims.roles.iter().filter_map(|it| it.parse().ok()).collect(),
+        roles: claims
+            .roles
+            .iter()
+            .filter_map(|it| it.parse().ok())
+            .collect(),
         expires_at: instant(claims.exp),
     })
 }

@@ -164,7 +164,10 @@ impl Verifier {
             Ok(held) => named.intersection(&held).cloned().collect(),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "the roles of a token cannot be compared with the ledger");
+                tracing::warn!(
+                    error,
+                    "the roles of a token cannot be compared with the ledger"
+                );
                 BTreeSet::new()
             }
         }

@@ -111,9 +111,8 @@ fn runnable<'a>(request: &Sealed, function: Option<&'a Sealed>) -> Result<&'a Se
 /// Requests of others run only if the function names them or a role of theirs, within one tenant (the look-up keeps to it).
 fn may_invoke(request: &Sealed, function: &Sealed, roles: &BTreeSet<RoleName>) -> bool {
     let invoker = &request.span.owner_id;
-    let is_meant = |named: &str| {
-        named == invoker.as_str() || roles.iter().any(|role| role.as_str() == named)
-    };
+    let is_meant =
+        |named: &str| named == invoker.as_str() || roles.iter().any(|role| role.as_str() == named);
     *invoker == function.span.owner_id
         || invokers(function).is_some_and(|named| {
             named

@@ -95,10 +95,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
             .map_err(|until| self.problem(&until))
     }
 
-    fn problem(
-        &self,
-        until: &NotUntil<<DefaultClock as Clock>::Instant>,
-    ) -> Problem {
+    fn problem(&self, until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Problem {
         let wait = until.wait_time_from(self.clock.now());
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Problem::new(Code::RateLimited, "too many requests in too short a time")

@@ -82,10 +82,7 @@ pub(crate) async fn standing(
 }
 
 /// Spans as readers see them: a signed one says whether its key was its owner's when it was received.
-pub(crate) async fn shown(
-    session: &ReaderSession,
-    spans: &[Sealed],
-) -> Result<Vec<String>, Error> {
+pub(crate) async fn shown(session: &ReaderSession, spans: &[Sealed]) -> Result<Vec<String>, Error> {
     let signed = spans
         .iter()
         .filter(|sealed| sealed.span.signature.is_some());

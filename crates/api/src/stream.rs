@@ -233,7 +233,10 @@ impl Feed {
             if !may_read || !self.filters.matches(&sealed) {
                 continue;
             }
-            let frame = format!("event: span\nid: {number}\ndata: {}\n\n", self.shown(sealed).await);
+            let frame = format!(
+                "event: span\nid: {number}\ndata: {}\n\n",
+                self.shown(sealed).await
+            );
             if let Err(end) = self.send(frame).await {
                 return end;
             }

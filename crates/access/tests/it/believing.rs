@@ -5,7 +5,7 @@ use logline_span::Timestamp;
 use serde_json::json;
 
 use crate::forge::{
-    acme, both, by_key, claims, config, globex, nowhere, now, refused, tenants, token, verifier,
+    acme, both, by_key, claims, config, globex, now, nowhere, refused, tenants, token, verifier,
     with, without,
 };
 
@@ -16,7 +16,7 @@ async fn a_token_stands_for_its_subject_until_it_ends() {
     let access = both().verify(&token(&acme(), &claims)).await.unwrap();
     assert_eq!(access.tenant.as_str(), "acme");
     assert_eq!(access.principal.as_str(), "alice");
-    assert_eq!(access.roles, [ "auditor".parse().unwrap()].into());
+    assert_eq!(access.roles, ["auditor".parse().unwrap()].into());
     let ends = i64::try_from(exp).unwrap() * 1_000_000;
     assert_eq!(access.expires_at, Some(Timestamp::from_micros(ends)));
 }

@@ -142,13 +142,25 @@ async fn a_set_that_is_too_large_or_elsewhere_is_not_read() {
     let provider = Provider::start(&json!({"keys": []})).await;
     let keys = json!({"keys": [ed_jwk("one", &acme())], "pad": "x".repeat(300 << 10)});
     provider.serve(keys.to_string());
-    assert!(provider.verifier().verify(&by_kid("one", &acme())).await.is_err());
+    assert!(
+        provider
+            .verifier()
+            .verify(&by_kid("one", &acme()))
+            .await
+            .is_err()
+    );
     let elsewhere = Provider::start(&json!({"keys": [ed_jwk("one", &acme())]})).await;
     *provider.answer.lock().unwrap() = format!(
         "HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         elsewhere.url
     );
-    assert!(provider.verifier().verify(&by_kid("one", &acme())).await.is_err());
+    assert!(
+        provider
+            .verifier()
+            .verify(&by_kid("one", &acme()))
+            .await
+            .is_err()
+    );
     assert_eq!(elsewhere.asked(), 0);
     let plain = Issuer {
         name: None,

@@ -55,22 +55,49 @@ async fn a_public_key_is_no_shared_secret() {
 async fn a_token_is_for_us_now_and_says_whose_it_is() {
     let hour = 3600;
     let cases: [(Value, fn(&Refused) -> bool); 16] = [
-        (with(claims(), "aud", json!("another")), |it| matches!(it, Refused::Audience)),
-        (with(claims(), "aud", json!(["another", "logline2"])), |it| matches!(it, Refused::Audience)),
-        (with(claims(), "aud", json!([])), |it| matches!(it, Refused::Audience)),
-        (with(claims(), "aud", json!({"logline": 1})), |it| matches!(it, Refused::Claims)),
+        (with(claims(), "aud", json!("another")), |it| {
+            matches!(it, Refused::Audience)
+        }),
+        (
+            with(claims(), "aud", json!(["another", "logline2"])),
+            |it| matches!(it, Refused::Audience),
+        ),
+        (with(claims(), "aud", json!([])), |it| {
+            matches!(it, Refused::Audience)
+        }),
+        (with(claims(), "aud", json!({"logline": 1})), |it| {
+            matches!(it, Refused::Claims)
+        }),
         (without(claims(), "aud"), |it| matches!(it, Refused::Claims)),
         (without(claims(), "exp"), |it| matches!(it, Refused::Claims)),
-        (with(claims(), "exp", json!("2099-01-01")), |it| matches!(it, Refused::Claims)),
-        (with(claims(), "exp", json!(now() - hour)), |it| matches!(it, Refused::Expired)),
-        (with(claims(), "exp", json!(-1)), |it| matches!(it, Refused::Claims | Refused::Expired)),
-        (with(claims(), "nbf", json!(now() + hour)), |it| matches!(it, Refused::NotYet)),
-        (with(claims(), "nbf", json!("later")), |it| matches!(it, Refused::Claims)),
+        (with(claims(), "exp", json!("2099-01-01")), |it| {
+            matches!(it, Refused::Claims)
+        }),
+        (with(claims(), "exp", json!(now() - hour)), |it| {
+            matches!(it, Refused::Expired)
+        }),
+        (with(claims(), "exp", json!(-1)), |it| {
+            matches!(it, Refused::Claims | Refused::Expired)
+        }),
+        (with(claims(), "nbf", json!(now() + hour)), |it| {
+            matches!(it, Refused::NotYet)
+        }),
+        (with(claims(), "nbf", json!("later")), |it| {
+            matches!(it, Refused::Claims)
+        }),
         (without(claims(), "sub"), |it| matches!(it, Refused::Claims)),
-        (with(claims(), "sub", json!("")), |it| matches!(it, Refused::Claims)),
-        (with(claims(), "sub", json!("Alice")), |it| matches!(it, Refused::Claims)),
-        (with(claims(), "sub", json!(["alice"])), |it| matches!(it, Refused::Claims)),
-        (with(claims(), "tenant", json!("ACME")), |it| matches!(it, Refused::Claims)),
+        (with(claims(), "sub", json!("")), |it| {
+            matches!(it, Refused::Claims)
+        }),
+        (with(claims(), "sub", json!("Alice")), |it| {
+            matches!(it, Refused::Claims)
+        }),
+        (with(claims(), "sub", json!(["alice"])), |it| {
+            matches!(it, Refused::Claims)
+        }),
+        (with(claims(), "tenant", json!("ACME")), |it| {
+            matches!(it, Refused::Claims)
+        }),
     ];
     for (claims, is_right) in cases {
         let refused = verdict(&token(&acme(), &claims)).await;
@@ -85,7 +112,12 @@ async fn an_issuer_speaks_for_its_own_tenants_alone() {
         let refused = verdict(&token(&key, &of(tenant))).await;
         assert!(matches!(refused, Refused::Tenant), "{tenant}: {refused}");
     }
-    assert!(both().verify(&token(&globex(), &of("initech"))).await.is_ok());
+    assert!(
+        both()
+            .verify(&token(&globex(), &of("initech")))
+            .await
+            .is_ok()
+    );
     // One of two tenants is not guessed.
     let refused = verdict(&token(&globex(), &without(claims(), "tenant"))).await;
     assert!(matches!(refused, Refused::Claims));
@@ -156,9 +188,21 @@ async fn a_name_that_two_issuers_use_is_no_door() {
         let verifier = verifier(config(issuers));
         let header = header(&acme());
         let of = |tenant: &str| with(claims(), "tenant", json!(tenant));
-        assert!(verifier.verify(&signed(&acme(), &header, &of("acme"))).await.is_ok());
-        assert!(verifier.verify(&signed(&globex(), &header, &of("globex"))).await.is_ok());
-        let verdict = verifier.verify(&signed(&globex(), &header, &of("acme"))).await;
+        assert!(
+            verifier
+                .verify(&signed(&acme(), &header, &of("acme")))
+                .await
+                .is_ok()
+        );
+        assert!(
+            verifier
+                .verify(&signed(&globex(), &header, &of("globex")))
+                .await
+                .is_ok()
+        );
+        let verdict = verifier
+            .verify(&signed(&globex(), &header, &of("acme")))
+            .await;
         assert!(matches!(refused(verdict), Refused::Tenant));
     }
 }
@@ -188,7 +232,10 @@ async fn a_token_that_was_touched_is_not_the_one_that_was_signed() {
         format!("{head}.{body}.{}", b64([0; 64])),
     ] {
         let refused = verdict(&touched).await;
-        assert!(matches!(refused, Refused::Signature), "{touched}: {refused}");
+        assert!(
+            matches!(refused, Refused::Signature),
+            "{touched}: {refused}"
+        );
     }
 }
 
@@ -199,7 +246,9 @@ async fn what_is_no_token_at_all_costs_little_and_breaks_nothing() {
     let roles: Vec<String> = (0..65).map(|nth| format!("r{nth}")).collect();
     let many = token(&acme(), &with(claims(), "roles", json!(roles)));
     assert!(matches!(verdict(&many).await, Refused::Claims));
-    for junk in ["", ".", "..", "...", "a.b.c", "é.é.é", "eyJ", "Bearer x", "\u{0}"] {
+    for junk in [
+        "", ".", "..", "...", "a.b.c", "é.é.é", "eyJ", "Bearer x", "\u{0}",
+    ] {
         let refused = verdict(junk).await;
         assert!(
             matches!(refused, Refused::Malformed | Refused::Algorithm),

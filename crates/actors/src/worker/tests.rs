@@ -181,7 +181,10 @@ fn a_role_of_the_author_is_as_good_as_the_name() {
     assert!(asks_for_roles(&bobs, Some(&of(json!(["operator"])))));
     assert!(!asks_for_roles(&bobs, Some(&of(json!(["bob"])))));
     assert!(!asks_for_roles(&bobs, Some(&function(|_| ()))));
-    assert!(!asks_for_roles(&request(|_| ()), Some(&of(json!(["operator"])))));
+    assert!(!asks_for_roles(
+        &request(|_| ()),
+        Some(&of(json!(["operator"])))
+    ));
 }
 
 #[test]

@@ -76,7 +76,11 @@ async fn an_api_key_ends_when_it_is_revoked_and_when_its_time_is_over() {
     );
     let over = enter(&world, "sensor", Some(Duration::ZERO)).await;
     assert_eq!(
-        world.by(&over.expose()).get("/api/timeline").await.problem(),
+        world
+            .by(&over.expose())
+            .get("/api/timeline")
+            .await
+            .problem(),
         "401 unauthorized"
     );
 }
@@ -85,7 +89,11 @@ async fn an_api_key_ends_when_it_is_revoked_and_when_its_time_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_api_key_stands_for_the_system() {
     let world = World::new().await;
-    for (tenant, principal) in [("system", "alice"), ("acme", "edge:worker"), ("acme", "bootstrap:seed")] {
+    for (tenant, principal) in [
+        ("system", "alice"),
+        ("acme", "edge:worker"),
+        ("acme", "bootstrap:seed"),
+    ] {
         let key = ApiKey::generate();
         let entry = NewApiKey {
             id: key.id(),
@@ -135,12 +143,24 @@ async fn an_identity_is_not_had_by_saying_so() {
     }
     let bodies = [
         (json!({"owner_id": "alice"}), "403 owner_mismatch /owner_id"),
-        (json!({"tenant_id": "other"}), "403 tenant_mismatch /tenant_id"),
-        (json!({"published_by": "alice"}), "400 ledger_field /published_by"),
+        (
+            json!({"tenant_id": "other"}),
+            "403 tenant_mismatch /tenant_id",
+        ),
+        (
+            json!({"published_by": "alice"}),
+            "400 ledger_field /published_by",
+        ),
         (json!({"signed_by": "bound"}), "400 ledger_field /signed_by"),
         (json!({"who": "edge:worker"}), "422 reserved_name /who"),
-        (json!({"idempotency_key": "edge:1"}), "422 reserved_key /idempotency_key"),
-        (json!({"entity_type": "execution"}), "422 reserved_type /entity_type"),
+        (
+            json!({"idempotency_key": "edge:1"}),
+            "422 reserved_key /idempotency_key",
+        ),
+        (
+            json!({"entity_type": "execution"}),
+            "422 reserved_type /entity_type",
+        ),
     ];
     for (extra, problem) in bodies {
         let answer = world.bob().publish(&door(extra)).await;
@@ -175,7 +195,9 @@ async fn what_another_took_first_is_not_taken_over() {
         assert!(!taken.text.contains("alice"), "{}", taken.text);
     }
     let theirs = eve
-        .seal(&door(json!({"id": id, "this": "gate", "visibility": "public"})))
+        .seal(&door(
+            json!({"id": id, "this": "gate", "visibility": "public"}),
+        ))
         .await;
     assert_ne!(theirs["curr_hash"], first["curr_hash"]);
     let path = format!("/api/spans/{id}");
@@ -231,7 +253,10 @@ async fn each_principal_has_a_rate_of_its_own_and_strangers_share_one_by_address
     let replenished = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
     let burst = 5..=5 + replenished;
     assert!(burst.contains(&alice) && burst.contains(&eve) && burst.contains(&anonymous));
-    assert!(again <= replenished && guessing <= replenished, "{again} {guessing}");
+    assert!(
+        again <= replenished && guessing <= replenished,
+        "{again} {guessing}"
+    );
     assert_eq!(world.anonymous().get("/healthz").await.status, 200);
 }
 

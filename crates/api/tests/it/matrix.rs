@@ -27,9 +27,7 @@ fn reader(tenant: &str, principal: &str) -> Reader {
 fn may_read(reader: Option<&Reader>, span: &Known) -> bool {
     match reader {
         None => span.visibility == Visibility::Public,
-        Some(reader) => {
-            reader.may_read(&span.owner.tenant, &span.owner.principal, span.visibility)
-        }
+        Some(reader) => reader.may_read(&span.owner.tenant, &span.owner.principal, span.visibility),
     }
 }
 
@@ -61,7 +59,10 @@ fn ids(spans: &Value) -> Vec<String> {
 async fn listed(client: &Client) -> BTreeSet<String> {
     let (mut found, mut cursor) = (BTreeSet::new(), String::new());
     loop {
-        let page = client.get(&format!("/api/timeline?limit=50{cursor}")).await.json();
+        let page = client
+            .get(&format!("/api/timeline?limit=50{cursor}"))
+            .await
+            .json();
         found.extend(ids(&page["spans"]));
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -89,17 +90,25 @@ async fn followed(client: &Client, last: &str) -> BTreeSet<String> {
 async fn no_path_shows_what_the_rule_does_not() {
     let world = World::new().await;
     let minute = std::time::Duration::from_secs(600);
-    let owners = [("acme", "alice"), ("acme", "bob"), ("other", "alice"), ("other", "bob")];
+    let owners = [
+        ("acme", "alice"),
+        ("acme", "bob"),
+        ("other", "alice"),
+        ("other", "bob"),
+    ];
     let mut spans = Vec::new();
     for (tenant, principal) in owners {
         let owner = reader(tenant, principal);
         spans.extend(publish(&world.minted(tenant, principal, minute), &owner).await);
     }
-    let last = json!({"entity_type": "note", "who": "someone", "this": "last", "visibility": "public"});
+    let last =
+        json!({"entity_type": "note", "who": "someone", "this": "last", "visibility": "public"});
     let last = world.minted("third", "alice", minute).seal(&last).await;
     let last = last["id"].as_str().unwrap();
 
-    let readers = owners.iter().chain(&[("acme", "carol"), ("third", "alice")]);
+    let readers = owners
+        .iter()
+        .chain(&[("acme", "carol"), ("third", "alice")]);
     let readers = readers.map(|&(tenant, principal)| {
         let client = world.minted(tenant, principal, minute);
         (Some(reader(tenant, principal)), client)
@@ -108,7 +117,12 @@ async fn no_path_shows_what_the_rule_does_not() {
     let (mut reads, mut leaks, mut missing) = (0, Vec::new(), Vec::new());
     let mut judge = |path: &str, reader: Option<&Reader>, span: &Known, seen: bool| {
         reads += 1;
-        let case = || format!("{path}: {reader:?} and {:?} of {:?}", span.visibility, span.owner);
+        let case = || {
+            format!(
+                "{path}: {reader:?} and {:?} of {:?}",
+                span.visibility, span.owner
+            )
+        };
         match (seen, may_read(reader, span)) {
             (true, false) => leaks.push(case()),
             (false, true) => missing.push(case()),

@@ -59,7 +59,12 @@ async fn held(client: &Client, query: &str, list: &str, value: &str) -> Vec<Stri
         let text = |name: &str| entry[name].as_str().unwrap().to_owned();
         format!("{} {}", text("principal"), text(value))
     };
-    answer.json()[list].as_array().unwrap().iter().map(entry).collect()
+    answer.json()[list]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(entry)
+        .collect()
 }
 
 async fn roles(client: &Client) -> Vec<String> {
@@ -78,19 +83,30 @@ async fn roles_are_given_by_admins_and_follow_from_the_ledger() {
 
     seed(&world, "acme", "alice").await;
     assert_eq!(roles(&bob).await, ["alice admin"]);
-    bob.seal(&role("role_grant", "bob@acme.com", "auditor")).await;
+    bob.seal(&role("role_grant", "bob@acme.com", "auditor"))
+        .await;
     eve.seal(&role("role_grant", "alice", "admin")).await;
     assert_eq!(roles(&alice).await, ["alice admin"]);
-    assert_eq!(roles(&eve).await, [""; 0], "another tenant's admin is none here");
+    assert_eq!(
+        roles(&eve).await,
+        [""; 0],
+        "another tenant's admin is none here"
+    );
 
-    alice.seal(&role("role_grant", "bob@acme.com", "auditor")).await;
-    alice.seal(&role("role_grant", "bob@acme.com", "admin")).await;
+    alice
+        .seal(&role("role_grant", "bob@acme.com", "auditor"))
+        .await;
+    alice
+        .seal(&role("role_grant", "bob@acme.com", "admin"))
+        .await;
     let granted = alice.seal(&role("role_grant", "dana", "Not A Role")).await;
     let both = ["alice admin", "bob@acme.com admin", "bob@acme.com auditor"];
     assert_eq!(roles(&alice).await, both);
     // Another admin takes it back: from then on she is none, and what she gave stays.
     bob.seal(&role("role_revoke", "alice", "admin")).await;
-    alice.seal(&role("role_revoke", "bob@acme.com", "admin")).await;
+    alice
+        .seal(&role("role_revoke", "bob@acme.com", "admin"))
+        .await;
     assert_eq!(roles(&alice).await, &both[1..]);
 
     let id = granted["id"].as_str().unwrap();
@@ -98,7 +114,10 @@ async fn roles_are_given_by_admins_and_follow_from_the_ledger() {
     let query = format!("?as_of={}", then.as_str().unwrap());
     assert_eq!(held(&eve, &query, "roles", "role").await, [""; 0]);
     assert_eq!(held(&alice, &query, "roles", "role").await, both);
-    assert_eq!(world.anonymous().get("/api/standing").await.problem(), "401 unauthorized");
+    assert_eq!(
+        world.anonymous().get("/api/standing").await.problem(),
+        "401 unauthorized"
+    );
 }
 
 /// GOV-6: what a token says of roles is worth what the ledger says.
@@ -106,17 +125,30 @@ async fn roles_are_given_by_admins_and_follow_from_the_ledger() {
 async fn a_tokens_roles_are_those_that_the_ledger_grants_too() {
     let world = World::new().await;
     seed(&world, "acme", "alice").await;
-    world.alice().seal(&role("role_grant", "carol", "auditor")).await;
+    world
+        .alice()
+        .seal(&role("role_grant", "carol", "auditor"))
+        .await;
     let verifier = world.verifier();
     let roles = async |principal: &str, named: &[&str]| {
         let token = world.token("acme", principal, named, Duration::from_secs(60));
         let access = verifier.verify(&token).await.unwrap();
-        access.roles.iter().map(ToString::to_string).collect::<Vec<_>>()
+        access
+            .roles
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
     };
-    assert_eq!(roles("carol", &["admin", "auditor", "ops"]).await, ["auditor"]);
+    assert_eq!(
+        roles("carol", &["admin", "auditor", "ops"]).await,
+        ["auditor"]
+    );
     assert_eq!(roles("carol", &[]).await, [""; 0]);
     assert_eq!(roles("alice", &["admin"]).await, ["admin"]);
-    world.alice().seal(&role("role_revoke", "carol", "auditor")).await;
+    world
+        .alice()
+        .seal(&role("role_revoke", "carol", "auditor"))
+        .await;
     assert_eq!(roles("carol", &["auditor"]).await, [""; 0], "at once");
 }
 
@@ -129,7 +161,9 @@ async fn signed_by(reader: &Client, receipt: &Value) -> String {
     let listed = listed.iter().find(|it| it["id"] == span["id"]).unwrap();
     assert_eq!(listed["signed_by"], span["signed_by"]);
     let before = world_position(&span) - 1;
-    let mut stream = reader.follow(&format!("/api/timeline/stream?after={before}"), None).await;
+    let mut stream = reader
+        .follow(&format!("/api/timeline/stream?after={before}"), None)
+        .await;
     assert_eq!(stream.span().await["signed_by"], span["signed_by"]);
     span["signed_by"].as_str().unwrap_or("absent").to_owned()
 }
@@ -146,7 +180,8 @@ async fn a_key_is_its_owners_from_when_it_was_bound_until_it_was_revoked() {
     let (alice, bob) = (world.alice(), world.bob());
     let [first, second, foreign] = [1, 2, 3].map(|seed| SigningKey::from_seed(&[seed; 32]));
     let me = "bob@acme.com";
-    let door = || json!({"entity_type": "activity", "who": "bob", "this": "door", "visibility": "tenant"});
+    let door =
+        || json!({"entity_type": "activity", "who": "bob", "this": "door", "visibility": "tenant"});
     let keys = async || held(&alice, "", "keys", "public_key").await.len();
     seed(&world, "acme", "alice").await;
 
@@ -161,7 +196,8 @@ async fn a_key_is_its_owners_from_when_it_was_bound_until_it_was_revoked() {
     let bound = bob.seal(&signed(door(), me, &first)).await;
     // With a bound key its owner binds another, and not somebody else's.
     bob.seal(&signed(key("key", me, &second), me, &first)).await;
-    bob.seal(&signed(key("key", "alice", &foreign), me, &first)).await;
+    bob.seal(&signed(key("key", "alice", &foreign), me, &first))
+        .await;
     assert_eq!(keys().await, 2);
     let by_second = bob.seal(&signed(door(), me, &second)).await;
     // Another's bound key proves nothing of who published.
@@ -169,7 +205,8 @@ async fn a_key_is_its_owners_from_when_it_was_bound_until_it_was_revoked() {
     alice.seal(&key("key_revoke", me, &first)).await;
     // Dated before the revocation, received after it.
     let late = bob.seal(&signed(door(), me, &first)).await;
-    bob.seal(&signed(key("key", me, &foreign), me, &first)).await;
+    bob.seal(&signed(key("key", me, &foreign), me, &first))
+        .await;
     assert_eq!(keys().await, 1, "a revoked key binds no other");
     let unsigned = bob.seal(&door()).await;
 

@@ -283,7 +283,13 @@ fn sign(
         trace_id: None,
     };
     let text = span.to_string();
-    let signed = check::sign(text.as_bytes(), Encoding::Json, &Limits::STANDARD, &fill, &key);
+    let signed = check::sign(
+        text.as_bytes(),
+        Encoding::Json,
+        &Limits::STANDARD,
+        &fill,
+        &key,
+    );
     if !signed.is_success() {
         bail!("the span cannot be signed: {signed}");
     }

@@ -124,12 +124,7 @@ fn mint_token(global: &Global, settings: &Settings, command: &Mint) -> Result<Ex
     )
 }
 
-fn mint_api_key(
-    global: &Global,
-    settings: &Settings,
-    command: &Mint,
-    name: &str,
-) -> Result<Exit> {
+fn mint_api_key(global: &Global, settings: &Settings, command: &Mint, name: &str) -> Result<Exit> {
     let key = ApiKey::generate();
     let ttl = command.ttl.unwrap_or(API_KEY_TTL);
     if command.principal.is_system() || command.tenant.as_str() == logline_span::reserved::TENANT {
@@ -269,13 +264,19 @@ fn show(global: &Global, settings: &Settings, token: &str) -> Result<Exit> {
         Output::Json | Output::Ndjson => output::line(&shown.to_string())?,
         Output::Table => output::line(output::fields(&shown).trim_end())?,
     }
-    Ok(if verdict.is_ok() { Exit::Done } else { Exit::No })
+    Ok(if verdict.is_ok() {
+        Exit::Done
+    } else {
+        Exit::No
+    })
 }
 
 fn admin_url(settings: &Settings) -> Result<&str> {
     let url = &settings.ledger.admin_url;
     if url.is_empty() {
-        bail!("ledger.admin_url is not set: API keys are entered and revoked as the schema's owner");
+        bail!(
+            "ledger.admin_url is not set: API keys are entered and revoked as the schema's owner"
+        );
     }
     Ok(url.expose())
 }
@@ -317,7 +318,17 @@ mod tests {
         assert_eq!(read("90s"), Ok(90));
         assert_eq!(read("15m"), Ok(900));
         assert_eq!(read("30d"), Ok(30 * 86_400));
-        for wrong in ["", "h", "1", "1.5h", "-1h", "1 h", "1é", "99999999999999999999d", "213503982334602d"] {
+        for wrong in [
+            "",
+            "h",
+            "1",
+            "1.5h",
+            "-1h",
+            "1 h",
+            "1é",
+            "99999999999999999999d",
+            "213503982334602d",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

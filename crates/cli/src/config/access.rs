@@ -48,7 +48,10 @@ impl Access {
             let texts = [
                 ("name", issuer.name.clone()),
                 ("public_key", issuer.public_key.clone()),
-                ("jwks_file", file.map(|it| it.to_string_lossy().into_owned())),
+                (
+                    "jwks_file",
+                    file.map(|it| it.to_string_lossy().into_owned()),
+                ),
                 ("jwks_url", issuer.jwks_url.clone()),
             ];
             for (key, text) in texts {
@@ -95,9 +98,10 @@ impl Settings {
 
 fn issuer(issuer: &IssuerSettings) -> Result<Issuer> {
     let source = match (&issuer.public_key, &issuer.jwks_file, &issuer.jwks_url) {
-        (Some(key), None, None) => {
-            Source::Key(key.parse().context("a public key is 64 hexadecimal digits")?)
-        }
+        (Some(key), None, None) => Source::Key(
+            key.parse()
+                .context("a public key is 64 hexadecimal digits")?,
+        ),
         (None, Some(file), None) => Source::File(file.clone()),
         (None, None, Some(url)) => Source::Url(url.clone()),
         _ => bail!("an issuer has one of public_key, jwks_file and jwks_url"),

@@ -35,7 +35,14 @@ fn drawn(seed: u32) -> Vec<Span> {
     let rest = (0..300).map(|_| {
         let (author, whom) = (PEOPLE[draw(4)], PEOPLE[draw(4)]);
         let of = ["acme", "globex"][draw(8) / 7];
-        let entity_type = ["role_grant", "role_grant", "role_revoke", "key", "key", "key_revoke"][draw(6)];
+        let entity_type = [
+            "role_grant",
+            "role_grant",
+            "role_revoke",
+            "key",
+            "key",
+            "key_revoke",
+        ][draw(6)];
         let value = if entity_type.starts_with("role") {
             ["admin", "auditor", "No Role"][draw(3)].to_owned()
         } else {
@@ -76,7 +83,11 @@ async fn what_is_kept_of_roles_and_keys_is_what_the_chain_says() {
         assert!(kept.iter().any(|it| it.given == Given::Key), "seed {seed}");
         assert!(kept.iter().all(|it| it.value != "No Role"));
         let foreign = ledger.reader().as_reader(Some(&person("globex", "alice")));
-        assert_eq!(foreign.standing(AsOf::Latest).await.unwrap(), [], "nobody was seeded there");
+        assert_eq!(
+            foreign.standing(AsOf::Latest).await.unwrap(),
+            [],
+            "nobody was seeded there"
+        );
         let mut admin = ledger.admin().await;
         admin
             .execute("update app.standing set principal = 'mallory' where until_position is null")
@@ -107,16 +118,31 @@ async fn an_act_that_is_nonsense_has_no_effect() {
     let ledger = Ledger::fresh().await;
     let long = format!("{{\"role\":\"{}\"}}", "a".repeat(100_000));
     let texts = [
-        "null", "5", "\"role\"", "[]", "[\"role\"]", "{}", "{\"role\":null}", "{\"role\":5}", "{\"role\":[\"admin\"]}",
-        "{\"role\":{\"role\":\"admin\"}}", "{\"role\":\"\"}", "{\"role\":\"admin\\n\"}", &long, "{\"public_key\":\"00\"}",
+        "null",
+        "5",
+        "\"role\"",
+        "[]",
+        "[\"role\"]",
+        "{}",
+        "{\"role\":null}",
+        "{\"role\":5}",
+        "{\"role\":[\"admin\"]}",
+        "{\"role\":{\"role\":\"admin\"}}",
+        "{\"role\":\"\"}",
+        "{\"role\":\"admin\\n\"}",
+        &long,
+        "{\"public_key\":\"00\"}",
     ];
     let mut acts = Vec::new();
     for entity_type in ["role_grant", "role_revoke", "key", "key_revoke"] {
         for whom in ["alice", "", &"x".repeat(10_000)] {
             for metadata in texts.iter().map(|text| json(text)).chain([None]) {
-                acts.push(with(act("acme", "bootstrap:seed", entity_type, whom, ""), |act| {
-                    act.metadata = metadata;
-                }));
+                acts.push(with(
+                    act("acme", "bootstrap:seed", entity_type, whom, ""),
+                    |act| {
+                        act.metadata = metadata;
+                    },
+                ));
             }
         }
     }
