@@ -172,6 +172,7 @@ impl World {
         self.by(&self.token(tenant, principal, &[], ttl))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a test mints tokens for now")]
     pub(crate) fn token(
         &self,
         tenant: &str,
