@@ -8,6 +8,9 @@ use crate::forge::{
     signed, tenants, token, verifier, with, without,
 };
 
+/// Whether a token was refused for the right reason.
+type Is = fn(&Refused) -> bool;
+
 async fn verdict(token: &str) -> Refused {
     refused(both().verify(token).await)
 }
@@ -54,7 +57,7 @@ async fn a_public_key_is_no_shared_secret() {
 #[tokio::test]
 async fn a_token_is_for_us_now_and_says_whose_it_is() {
     let hour = 3600;
-    let cases: [(Value, fn(&Refused) -> bool); 16] = [
+    let cases: [(Value, Is); 16] = [
         (with(claims(), "aud", json!("another")), |it| {
             matches!(it, Refused::Audience)
         }),

@@ -23,35 +23,42 @@ fn key(number: u8) -> PublicKey {
     PublicKey::from_bytes([number; 32])
 }
 
+/// Numerical Recipes' generator: good enough to shuffle a test.
+struct Draw(u32);
+
+impl Draw {
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let number = usize::try_from(self.0 >> 16).unwrap();
+        *choices.get(number % choices.len()).unwrap()
+    }
+}
+
 /// Acts drawn from a small world, so that many of them meet; the same every time.
 fn drawn(seed: u32) -> Vec<Span> {
-    let mut number = seed;
-    let mut draw = move |below: u32| {
-        // Numerical Recipes' generator: good enough to shuffle a test.
-        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        usize::try_from((number >> 16) % below).unwrap()
-    };
+    let mut draw = Draw(seed);
     let first = act("acme", "bootstrap:seed", "role_grant", "alice", "admin");
+    let types = [
+        "role_grant",
+        "role_grant",
+        "role_revoke",
+        "key",
+        "key",
+        "key_revoke",
+    ];
     let rest = (0..300).map(|_| {
-        let (author, whom) = (PEOPLE[draw(4)], PEOPLE[draw(4)]);
-        let of = ["acme", "globex"][draw(8) / 7];
-        let entity_type = [
-            "role_grant",
-            "role_grant",
-            "role_revoke",
-            "key",
-            "key",
-            "key_revoke",
-        ][draw(6)];
+        let (author, whom) = (draw.of(&PEOPLE), draw.of(&PEOPLE));
+        let of = draw.of(&["acme", "acme", "acme", "globex"]);
+        let entity_type = draw.of(&types);
         let value = if entity_type.starts_with("role") {
-            ["admin", "auditor", "No Role"][draw(3)].to_owned()
+            draw.of(&["admin", "auditor", "No Role"]).to_owned()
         } else {
-            key(u8::try_from(draw(3)).unwrap()).to_string()
+            key(draw.of(&[0, 1, 2])).to_string()
         };
         let mut act = act(of, author, entity_type, whom, &value);
-        act.is_deleted = draw(16) == 0;
-        if draw(2) == 0 {
-            act.public_key = Some(key(u8::try_from(draw(3)).unwrap()));
+        act.is_deleted = draw.of(&[false, false, false, true]);
+        if draw.of(&[true, false]) {
+            act.public_key = Some(key(draw.of(&[0, 1, 2])));
             act.signature = Some(Signature::from_bytes([1; 64]));
         }
         act
