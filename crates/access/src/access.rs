@@ -11,8 +11,8 @@ pub struct Access {
     pub tenant: TenantId,
     /// The principal within it, never one of the system's.
     pub principal: Principal,
-    /// The roles that the token names and that its holder has (GOV-6).
-    pub roles: BTreeSet<RoleName>,
+    /// The roles that the token names. Those that its holder has are [`Verifier::roles`](crate::Verifier::roles).
+    pub named_roles: BTreeSet<RoleName>,
     /// When the token ends; none for a key without an end.
     pub expires_at: Option<Timestamp>,
 }

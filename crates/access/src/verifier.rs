@@ -6,7 +6,7 @@ use std::{
 };
 
 use logline_ledger::Reader;
-use logline_span::{Hash, Principal, RoleName, TenantId};
+use logline_span::{Hash, RoleName};
 
 use crate::{
     access::{Access, Refused},
@@ -55,7 +55,7 @@ impl Verifier {
             let access = Access {
                 tenant,
                 principal,
-                roles: BTreeSet::new(),
+                named_roles: BTreeSet::new(),
                 expires_at: None,
             };
             Ok((fixed.digest, access))
@@ -93,26 +93,36 @@ impl Verifier {
             roles,
             expires_at,
         } = self.signed(text).await?;
-        let roles = match self.known.role_trust {
-            RoleTrust::Issuer => roles,
-            RoleTrust::Ledger => self.held(&tenant, &principal, roles).await,
-        };
         Ok(Access {
             tenant,
             principal,
-            roles,
+            named_roles: roles,
             expires_at: Some(expires_at),
         })
+    }
+
+    /// The roles that a token's holder may use: those that it names, as far as the ledger grants them or the issuer is trusted (GOV-6).
+    /// Asked apart from [`Verifier::verify`], which for a signed token needs no ledger, so that publishing goes on without one (API-4).
+    ///
+    /// # Errors
+    /// [`Refused::Ledger`] while the ledger is away.
+    pub async fn roles(&self, access: &Access) -> Result<BTreeSet<RoleName>, Refused> {
+        let named = &access.named_roles;
+        if named.is_empty() || self.known.role_trust == RoleTrust::Issuer {
+            return Ok(named.clone());
+        }
+        let held = self.known.ledger.roles(&access.tenant, &access.principal);
+        let held = held.await.map_err(Refused::Ledger)?;
+        Ok(named.intersection(&held).cloned().collect())
     }
 
     async fn api_key(&self, key: &ApiKey) -> Result<Access, Refused> {
         let found = self.known.ledger.api_key(&key.digest()).await;
         let holder = found.map_err(Refused::Ledger)?.ok_or(Refused::UnknownKey)?;
-        let (tenant, principal) = (holder.reader.tenant, holder.reader.principal);
         Ok(Access {
-            roles: self.held(&tenant, &principal, holder.roles).await,
-            tenant,
-            principal,
+            tenant: holder.reader.tenant,
+            principal: holder.reader.principal,
+            named_roles: holder.roles,
             expires_at: holder.expires_at,
         })
     }
@@ -148,29 +158,6 @@ impl Verifier {
             }
         }
         Err(refused)
-    }
-
-    /// The roles that the ledger grants as well. While it is away nobody has any: a role opens, it never closes.
-    async fn held(
-        &self,
-        tenant: &TenantId,
-        principal: &Principal,
-        named: BTreeSet<RoleName>,
-    ) -> BTreeSet<RoleName> {
-        if named.is_empty() {
-            return named;
-        }
-        match self.known.ledger.roles(tenant, principal).await {
-            Ok(held) => named.intersection(&held).cloned().collect(),
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    error,
-                    "the roles of a token cannot be compared with the ledger"
-                );
-                BTreeSet::new()
-            }
-        }
     }
 }
 

@@ -33,12 +33,19 @@ impl FromRequestParts<Arc<State>> for Identity {
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         let anonymous = || state.rates.of_address(peer.unwrap_or(NOWHERE));
-        let Some(token) = bearer(&parts.headers)? else {
-            anonymous()?;
-            return Ok(Self {
-                reader: None,
-                expires_at: None,
-            });
+        let token = match bearer(&parts.headers) {
+            Ok(Some(token)) => token,
+            Ok(None) => {
+                anonymous()?;
+                return Ok(Self {
+                    reader: None,
+                    expires_at: None,
+                });
+            }
+            Err(problem) => {
+                anonymous()?;
+                return Err(problem);
+            }
         };
         match state.access.verify(token).await {
             Ok(access) => {

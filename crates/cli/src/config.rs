@@ -457,6 +457,9 @@ impl Settings {
                 "bus.ingest_bytes_max is below 16 MiB, which a few large spans fill".to_owned(),
             );
         }
+        if let Err(error) = self.access() {
+            faults.push(format!("{error:#}"));
+        }
         let hex = [
             ("ledger.identity_key_hex", &self.ledger.identity_key_hex),
             ("keys.signing_key_hex", &self.keys.signing_key_hex),

@@ -16,7 +16,7 @@ async fn a_token_stands_for_its_subject_until_it_ends() {
     let access = both().verify(&token(&acme(), &claims)).await.unwrap();
     assert_eq!(access.tenant.as_str(), "acme");
     assert_eq!(access.principal.as_str(), "alice");
-    assert_eq!(access.roles, ["auditor".parse().unwrap()].into());
+    assert_eq!(access.named_roles, ["auditor".parse().unwrap()].into());
     let ends = i64::try_from(exp).unwrap() * 1_000_000;
     assert_eq!(access.expires_at, Some(Timestamp::from_micros(ends)));
 }
@@ -37,14 +37,14 @@ async fn claims_come_in_the_forms_that_identity_providers_write() {
     ];
     for claims in forms {
         let access = verifier.verify(&token(&acme(), &claims)).await;
-        assert_eq!(access.unwrap().roles.len(), 1, "{claims}");
+        assert_eq!(access.unwrap().named_roles.len(), 1, "{claims}");
     }
     assert!(
         verifier
             .verify(&token(&acme(), &without(claims(), "roles")))
             .await
             .unwrap()
-            .roles
+            .named_roles
             .is_empty()
     );
 }
@@ -88,7 +88,12 @@ async fn a_role_counts_only_where_the_ledger_can_be_asked_unless_the_issuer_is_t
     });
     let access = verifier.verify(&token(&acme(), &claims())).await.unwrap();
     assert_eq!(access.principal.as_str(), "alice", "the identity stands");
-    assert!(access.roles.is_empty());
+    assert!(matches!(
+        verifier.roles(&access).await,
+        Err(Refused::Ledger(_))
+    ));
+    let access = both().verify(&token(&acme(), &claims())).await.unwrap();
+    assert_eq!(both().roles(&access).await.unwrap(), access.named_roles);
 }
 
 #[tokio::test]

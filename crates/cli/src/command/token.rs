@@ -235,13 +235,16 @@ fn show(global: &Global, settings: &Settings, token: &str) -> Result<Exit> {
     };
     let verifying = async {
         let verifier: Verifier = parts::verifier(settings)?;
-        anyhow::Ok(verifier.verify(token).await)
+        anyhow::Ok(match verifier.verify(token).await {
+            Ok(access) => verifier.roles(&access).await.map(|roles| (access, roles)),
+            Err(refused) => Err(refused),
+        })
     };
     let verdict = runtime()?.block_on(verifying)?;
     let mut shown = match (&verdict, logline_access::show(token)) {
-        (Ok(access), _) => json!({
+        (Ok((access, roles)), _) => json!({
             "tenant": access.tenant.as_str(), "principal": access.principal.as_str(),
-            "roles": access.roles.iter().map(RoleName::as_str).collect::<Vec<_>>(),
+            "roles": roles.iter().map(RoleName::as_str).collect::<Vec<_>>(),
             "expires_at": access.expires_at.map(|at| at.to_string()),
         }),
         // What it says of itself, believed by nobody.
@@ -252,7 +255,7 @@ fn show(global: &Global, settings: &Settings, token: &str) -> Result<Exit> {
         (Err(_), Err(_)) => json!({}),
     };
     if let Err(Refused::Ledger(error)) = verdict {
-        return Err(error).context("the ledger, which knows the key, cannot be asked");
+        return Err(error).context("the ledger, which knows the key or the roles, cannot be asked");
     }
     if let Some(object) = shown.as_object_mut() {
         object.insert("valid".to_owned(), verdict.is_ok().into());

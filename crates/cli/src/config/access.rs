@@ -130,3 +130,48 @@ fn fixed_key(token: &Token) -> Result<FixedKey> {
         principal: token.principal.parse()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "1515151515151515151515151515151515151515151515151515151515151515";
+
+    fn read(issuers: &str) -> Access {
+        let text = format!(
+            "audience = 'logline'\nroles = 'issuer'\nissuer_key_file = 'a'\nissuers = [{issuers}]"
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn an_issuer_has_one_source_of_keys_and_tenants_that_can_be() {
+        let holds = |issuers: &str| read(issuers).issuers.iter().all(|it| issuer(it).is_ok());
+        let key = format!("public_key = '{KEY}'");
+        assert!(holds(&format!("{{ tenants = ['acme'], {key} }}")));
+        assert!(holds(
+            "{ tenants = ['acme', 'globex'], jwks_url = 'https://idp.example/jwks' }"
+        ));
+        assert!(holds(
+            "{ tenants = ['*'], name = 'idp', jwks_file = 'jwks.json' }"
+        ));
+        for wrong in [
+            "{ tenants = ['acme'] }",
+            &format!("{{ tenants = ['acme'], jwks_file = 'jwks.json', {key} }}"),
+            &format!("{{ tenants = ['*', 'acme'], {key} }}"),
+            &format!("{{ tenants = ['Acme'], {key} }}"),
+            "{ tenants = ['acme'], public_key = '15' }",
+        ] {
+            assert!(!holds(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_section_that_a_stack_leaves_reads_as_it_was() {
+        let given = read(&format!(
+            "{{ tenants = ['*'], public_key = '{KEY}' }}, {{ tenants = ['a'], name = 'n', jwks_url = 'u' }}, {{ tenants = ['b'], jwks_file = 'f' }}"
+        ));
+        let left: Access = given.section().try_into().unwrap();
+        assert_eq!(format!("{left:?}"), format!("{given:?}"));
+    }
+}
