@@ -188,6 +188,7 @@ as $$
 $$;
 
 -- Whether the key that signed a row was its owner's when the row was received (SPAN-10): of rows that one may read. Later spans change nothing.
+-- What the system publishes for somebody it signs itself, and no binding of its key makes that the owner's word.
 create function ledger.signed_by_bound(of_tenant text, of_position bigint) returns boolean
     language sql stable security definer set search_path = pg_catalog
 as $$
@@ -195,7 +196,7 @@ as $$
         select from ledger.span r
         join app.standing s on s.tenant_id = r.tenant_id and s.kind = 'key' and s.principal = r.owner_id
             and s.value = encode(r.public_key, 'hex')
-        where r.tenant_id = of_tenant and r.position = of_position and r.signature is not null
+        where r.tenant_id = of_tenant and r.position = of_position and r.signature is not null and r.published_by = r.owner_id
             and s.since_position < r.position and (s.until_position is null or s.until_position > r.position)
             and ledger.may_prove(of_tenant, of_position))
 $$;

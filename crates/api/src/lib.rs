@@ -24,6 +24,7 @@ mod log;
 mod operations;
 mod publish;
 mod receipt;
+mod signed;
 mod standing;
 mod stream;
 mod timeline;

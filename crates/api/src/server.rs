@@ -14,6 +14,7 @@ use crate::{
     rate::Rates,
     route,
     share::Shares,
+    signed::Signatures,
 };
 
 /// What the API works with.
@@ -36,6 +37,7 @@ pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) access: Verifier,
     pub(crate) rates: Rates,
+    pub(crate) signatures: Signatures,
     pub(crate) bus: Bus,
     pub(crate) reader: logline_ledger::Reader,
     pub(crate) limits: Limits,
@@ -79,6 +81,7 @@ impl Api {
             streams: Arc::new(Semaphore::new(config.streams_max)),
             stream_shares: Shares::new(),
             rates: Rates::new(config.rate),
+            signatures: Signatures::default(),
             access: resources.access,
             bus: resources.bus,
             reader: resources.reader,

@@ -1,4 +1,4 @@
-//! `GET /api/standing`: who has which role, and whose each public key is (GOV-6, GOV-7); and what that says of signatures (SPAN-10).
+//! `GET /api/standing`: who has which role, and whose each public key is (GOV-6, GOV-7).
 
 use std::sync::Arc;
 
@@ -8,8 +8,7 @@ use axum::{
     http::Uri,
     response::{IntoResponse, Response},
 };
-use logline_ledger::{Error, Given, ReaderSession, Standing};
-use logline_span::Sealed;
+use logline_ledger::{Given, Standing};
 use serde::Serialize;
 
 use crate::{
@@ -79,35 +78,4 @@ pub(crate) async fn standing(
         }
     }
     Ok(Json(held).into_response())
-}
-
-/// Spans as readers see them: a signed one says whether its key was its owner's when it was received.
-pub(crate) async fn shown(session: &ReaderSession, spans: &[Sealed]) -> Result<Vec<String>, Error> {
-    let signed = spans
-        .iter()
-        .filter(|sealed| sealed.span.signature.is_some());
-    let rows: Vec<_> = signed
-        .map(|sealed| (sealed.span.tenant_id.clone(), sealed.position))
-        .collect();
-    let bound = if rows.is_empty() {
-        Vec::new()
-    } else {
-        session.signed_by_bound(&rows).await?
-    };
-    let mut bound = bound.into_iter();
-    let texts = spans.iter().map(|sealed| {
-        let mut text = sealed.to_json();
-        if sealed.span.signature.is_some()
-            && let Some(is_bound) = bound.next()
-            && text.pop().is_some()
-        {
-            text.push_str(if is_bound {
-                r#","signed_by":"bound"}"#
-            } else {
-                r#","signed_by":"unbound"}"#
-            });
-        }
-        text
-    });
-    Ok(texts.collect())
 }

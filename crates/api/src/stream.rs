@@ -28,7 +28,6 @@ use crate::{
     problem::Problem,
     publish,
     server::State,
-    standing,
     timeline::{self, FILTERS, Filters},
 };
 
@@ -247,11 +246,10 @@ impl Feed {
     /// As a page shows it; while the ledger cannot be asked whose the key is, a signed span comes without that.
     async fn shown(&self, sealed: Sealed) -> String {
         let session = self.state.reader.as_reader(self.reader.as_deref());
-        let spans = [sealed];
-        match timeline::read(standing::shown(&session, &spans)).await {
-            Ok(texts) => texts.concat(),
-            Err(_) => spans.iter().map(Sealed::to_json).collect(),
-        }
+        let shown = self.state.signatures.shown(&session, &sealed);
+        timeline::read(shown)
+            .await
+            .unwrap_or_else(|_| sealed.to_json())
     }
 
     /// The next span on the bus; while there is none, the reader sees heartbeats.

@@ -13,9 +13,7 @@ use logline_ledger::{AsOf, Error, Page, Query};
 use logline_span::{Code, Refusal, Seq, SpanId, Timestamp};
 
 pub(crate) use self::filters::{FILTERS, Filters};
-use crate::{
-    identity::Identity, parameters::Parameters, problem::Problem, server::State, standing,
-};
+use crate::{identity::Identity, parameters::Parameters, problem::Problem, server::State, signed};
 
 /// How long the ledger may take to answer a read: a stalled one is as good as away (API-4).
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +45,7 @@ pub(crate) async fn list(
     };
     let session = state.reader.as_reader(identity.reader());
     let page = read(session.timeline(&query)).await?;
-    let spans = read(standing::shown(&session, &page.spans)).await?;
+    let spans = read(signed::shown(&session, &page.spans)).await?;
     Ok(([(header::CONTENT_TYPE, JSON)], page_text(&page, &spans)).into_response())
 }
 
@@ -67,7 +65,7 @@ pub(crate) async fn one(
     let session = state.reader.as_reader(identity.reader());
     match read(session.get(id, seq, as_of)).await? {
         Some(sealed) => {
-            let spans = read(standing::shown(&session, &[sealed])).await?;
+            let spans = read(signed::shown(&session, &[sealed])).await?;
             Ok(([(header::CONTENT_TYPE, JSON)], spans.concat()).into_response())
         }
         None => Err(Problem::new(
