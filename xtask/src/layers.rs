@@ -67,7 +67,7 @@ const TECHNOLOGIES: [(&str, &[&str]); 19] = [
     ("ed25519-dalek", &["span", "sandbox"]),
     ("clap", &["cli", "loadtest", "xtask"]),
     ("anyhow", &["cli", "loadtest", "testkit", "xtask"]),
-    ("ureq", &["access", "cli"]),
+    ("ureq", &["access", "cli", "signer"]),
     ("jsonwebtoken", &["access"]),
     ("ring", &["access"]),
     ("governor", &["api"]),

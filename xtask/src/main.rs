@@ -40,10 +40,22 @@ enum Task {
     },
     /// Kills parts of the system at random under load and checks the ledger
     Faults {
-        /// How many kills
+        /// How many runs, each with two faults
         #[arg(long, default_value_t = 30)]
         runs: u32,
-        /// Repeats a run that failed
+        /// The first run's seed; the others count on from it
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Receipts of each run
+        #[arg(long, default_value_t = 1000)]
+        receipts: u32,
+    },
+    /// Tampers with a ledger at random, and checks that each tampering is found and named
+    Tamper {
+        /// How many tamperings
+        #[arg(long, default_value_t = 10_000)]
+        runs: u32,
+        /// Which ones; repeats a run that failed
         #[arg(long)]
         seed: Option<u64>,
     },
@@ -55,7 +67,12 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Check { quick } => check::check(quick),
         Task::Bench { names } => bench::bench(&names),
-        Task::Faults { runs, seed } => check::faults(runs, seed),
+        Task::Faults {
+            runs,
+            seed,
+            receipts,
+        } => check::faults(runs, seed, receipts),
+        Task::Tamper { runs, seed } => check::tamper(runs, seed),
         Task::Docs => check::docs(),
     }
 }

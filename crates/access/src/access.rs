@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use logline_span::{Principal, Reader, RoleName, TenantId, Timestamp};
 
+use crate::config::RoleTrust;
+
 /// Whom a token stands for, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -13,6 +15,8 @@ pub struct Access {
     pub principal: Principal,
     /// The roles that the token names. Those that its holder has are [`Verifier::roles`](crate::Verifier::roles).
     pub named_roles: BTreeSet<RoleName>,
+    /// Whose word counts about them.
+    pub role_trust: RoleTrust,
     /// When the token ends; none for a key without an end.
     pub expires_at: Option<Timestamp>,
 }

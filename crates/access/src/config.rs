@@ -1,8 +1,8 @@
 //! Whose tokens are believed.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
-use logline_span::{Hash, Principal, PublicKey, TenantId};
+use logline_span::{Hash, Principal, PublicKey, RoleName, TenantId};
 
 /// Whose tokens are believed, and for what.
 #[derive(Clone, Debug)]
@@ -87,16 +87,19 @@ pub struct FixedKey {
     pub tenant: TenantId,
     /// The principal that it speaks for, never one of the system's.
     pub principal: Principal,
+    /// The roles that it has, by the operator's word.
+    pub roles: BTreeSet<RoleName>,
 }
 
 impl FixedKey {
-    /// The entry for a token whose text is at hand.
+    /// The entry for a token whose text is at hand, without roles.
     #[must_use]
     pub fn of(text: &str, tenant: TenantId, principal: Principal) -> Self {
         Self {
             digest: Hash::of(text.as_bytes()),
             tenant,
             principal,
+            roles: BTreeSet::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     access::{Access, Refused},
     algorithm,
     api_key::ApiKey,
-    config::{Config, ConfigError, RoleTrust},
+    config::{Config, ConfigError, FixedKey, RoleTrust},
     issuer::KnownIssuer,
     token::{self, Named},
 };
@@ -48,17 +48,23 @@ impl Verifier {
             return Err(ConfigError::NoAudience);
         }
         let fixed_keys = fixed_keys.into_iter().map(|fixed| {
-            let (tenant, principal) = (fixed.tenant, fixed.principal);
+            let FixedKey {
+                digest,
+                tenant,
+                principal,
+                roles,
+            } = fixed;
             if token::is_systems(&tenant, &principal) {
                 return Err(ConfigError::SystemToken { tenant, principal });
             }
             let access = Access {
                 tenant,
                 principal,
-                named_roles: BTreeSet::new(),
+                named_roles: roles,
+                role_trust: RoleTrust::Issuer,
                 expires_at: None,
             };
-            Ok((fixed.digest, access))
+            Ok((digest, access))
         });
         let issuers = issuers.into_iter().map(KnownIssuer::new);
         Ok(Self {
@@ -97,6 +103,7 @@ impl Verifier {
             tenant,
             principal,
             named_roles: roles,
+            role_trust: self.known.role_trust,
             expires_at: Some(expires_at),
         })
     }
@@ -108,7 +115,7 @@ impl Verifier {
     /// [`Refused::Ledger`] while the ledger is away.
     pub async fn roles(&self, access: &Access) -> Result<BTreeSet<RoleName>, Refused> {
         let named = &access.named_roles;
-        if named.is_empty() || self.known.role_trust == RoleTrust::Issuer {
+        if named.is_empty() || access.role_trust == RoleTrust::Issuer {
             return Ok(named.clone());
         }
         let held = self.known.ledger.roles(&access.tenant, &access.principal);
@@ -123,6 +130,7 @@ impl Verifier {
             tenant: holder.reader.tenant,
             principal: holder.reader.principal,
             named_roles: holder.roles,
+            role_trust: RoleTrust::Ledger,
             expires_at: holder.expires_at,
         })
     }

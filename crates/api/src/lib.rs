@@ -27,6 +27,7 @@ mod receipt;
 mod signed;
 mod standing;
 mod stream;
+mod tiles;
 mod timeline;
 
 pub mod metric;

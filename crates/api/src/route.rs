@@ -11,7 +11,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::{
     access, log, operations, problem::Problem, publish, receipt, server::State, standing, stream,
-    timeline,
+    tiles, timeline,
 };
 
 /// One call.
@@ -39,6 +39,14 @@ const ROUTES: &[Route] = &[
     call("GET", "/api/proofs/{id}", || get(log::proof)),
     call("GET", "/api/checkpoints/{tenant}", || get(log::checkpoint)),
     call("GET", "/api/log/keys", || get(log::keys)),
+    call("GET", "/api/log/{tenant}/consistency", || {
+        get(log::consistency)
+    }),
+    call("GET", "/api/log/{tenant}/checkpoint", || {
+        get(tiles::checkpoint)
+    }),
+    call("GET", "/api/log/{tenant}/tile/{*path}", || get(tiles::tile)),
+    call("GET", "/api/verify", || get(log::verify)),
     call("GET", "/api/standing", || get(standing::standing)),
     call("GET", "/healthz", || get(operations::health)),
     call("GET", "/readyz", || get(operations::ready)),

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use logline_bus::{Secret, access::Login};
+use logline_proof::{Algorithm, VerifierKey};
 use logline_span::Limits;
 use serde::{Deserialize, Deserializer};
 
@@ -18,7 +19,7 @@ use layers::Given;
 
 use crate::{args::Global, stack};
 
-pub(crate) use self::access::IssuerSettings;
+pub(crate) use self::access::{IssuerSettings, Roles};
 
 /// Every setting; `config.default.toml` says what each means.
 #[derive(Clone, Debug, Deserialize)]
@@ -160,6 +161,40 @@ pub(crate) struct Projector {
 pub(crate) struct Signer {
     pub(crate) key_file: String,
     pub(crate) interval_ms: u64,
+    pub(crate) witnesses: Vec<Witness>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Witness {
+    pub(crate) url: String,
+    /// Its verifier key, `<name>+<id>+<base64>`.
+    pub(crate) key: String,
+}
+
+impl Witness {
+    /// The witness as the signer knows it.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub(crate) fn read(&self) -> Result<logline_signer::Witness, String> {
+        let Self { url, key } = self;
+        if !(url.starts_with("https://") || url.starts_with("http://")) {
+            return Err(format!(
+                "signer.witnesses: `{url}` is no URL of http or https"
+            ));
+        }
+        let key: VerifierKey = key
+            .parse()
+            .map_err(|error| format!("signer.witnesses: the key of {url}: {error}"))?;
+        if key.algorithm() != Algorithm::CosignatureV1 {
+            return Err(format!(
+                "signer.witnesses: the key of {url} is of a log; a witness has one for cosignatures"
+            ));
+        }
+        let url = url.clone();
+        Ok(logline_signer::Witness { url, key })
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -209,6 +244,8 @@ pub(crate) struct Token {
     pub(crate) digest: String,
     pub(crate) tenant: String,
     pub(crate) principal: String,
+    #[serde(default)]
+    pub(crate) roles: Vec<String>,
 }
 
 /// A text that is never shown.
@@ -460,6 +497,8 @@ impl Settings {
         if let Err(error) = self.access() {
             faults.push(format!("{error:#}"));
         }
+        let witnesses = self.signer.witnesses.iter().map(Witness::read);
+        faults.extend(witnesses.filter_map(Result::err));
         let hex = [
             ("ledger.identity_key_hex", &self.ledger.identity_key_hex),
             ("keys.signing_key_hex", &self.keys.signing_key_hex),
@@ -568,7 +607,22 @@ mod tests {
         settings.bus.replicas = 0;
         settings.sandbox.memory_bytes_max = 1;
         settings.keys.signing_key_hex = Hidden::new("abc");
-        assert_eq!(settings.faults().len(), 3);
+        for (url, key) in [
+            (
+                "w.example",
+                "w.example+96432f70+BE0wrYNLz97Dg8iiKhPgJgzg5GyBWKNQY5CN3mzFZCqT",
+            ),
+            ("https://w.example", "w.example"),
+            // A log's own key.
+            (
+                "https://w.example",
+                "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
+            ),
+        ] {
+            let (url, key) = (url.to_owned(), key.to_owned());
+            settings.signer.witnesses.push(Witness { url, key });
+        }
+        assert_eq!(settings.faults().len(), 6);
         assert!(!format!("{settings:?}").contains("abc"));
     }
 }

@@ -16,7 +16,7 @@ use logline_span::SigningKey;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Hidden, LogFormat, Settings};
+use crate::config::{self, Hidden, LogFormat, Settings, Witness};
 
 /// How long the parts have to end after a signal (EXE-9).
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -310,6 +310,8 @@ impl Parts {
     }
 
     async fn start_signer(&mut self, settings: &Settings, checks: &mut Vec<Check>) -> Result<()> {
+        let witnesses = settings.signer.witnesses.iter().map(Witness::read);
+        let witnesses: Result<Vec<_>, String> = witnesses.collect();
         let resources = logline_signer::Resources {
             key: log_key(settings)?,
             bus: connect(&part_bus_config(settings, Login::Signer), &self.shutdown).await?,
@@ -322,6 +324,7 @@ impl Parts {
         let config = logline_signer::Config {
             interval: Duration::from_millis(settings.signer.interval_ms),
             parallel_max: HEADS_PARALLEL_MAX,
+            witnesses: witnesses.map_err(anyhow::Error::msg)?,
         };
         let signer = Signer::new(config, resources);
         let health = signer.health();

@@ -39,9 +39,9 @@ pub use login::{ClientLogin, bind_login};
 pub use migrate::{MigrateError, Migrated, Provision, Role, RolePassword, migrate};
 pub use proof::Provable;
 pub use query::{AsOf, Cursor, InvalidCursor, Page, Query};
-pub use reader::{Reader, ReaderSession};
-pub use report::{Failure, Part, Report, Scope};
-pub use signer::{Ends, Leaf, Signer};
+pub use reader::{ChainEnd, LogState, Reader, ReaderSession, SignedHead, Verified};
+pub use report::{Failure, Part, Progress, Report, Scope};
+pub use signer::{Cosignature, Ends, Leaf, Signer};
 pub use verifier::{Exported, Verifier};
 pub use writer::{
     Batch, Existing, KeyHolder, Latest, Named, Outcome, OutcomeKind, Row, ShardState, Version,

@@ -1,7 +1,7 @@
 //! Proofs for readers (LED-10): a signed head, and the hashes between it and one row.
 
 use logline_proof::tree::verify_inclusion;
-use logline_proof::{InclusionProof, NodeHash, Plan, SignedCheckpoint};
+use logline_proof::{InclusionProof, NodeHash, Plan, SignedCheckpoint, Tile};
 use logline_span::chain::chain_body;
 use logline_span::{Hash, Position, TenantId};
 use sqlx::postgres::PgRow;
@@ -61,46 +61,65 @@ async fn tiles(
     plan: &Plan,
 ) -> Result<Vec<Vec<NodeHash>>, Error> {
     const SQL: &str = "select tile, hash from ledger.proof_tiles($1, $2, $3, $4, $5)";
-    let wanted = plan.tiles();
-    let levels: Vec<i32> = wanted.iter().map(|tile| i32::from(tile.level())).collect();
-    let firsts: Vec<i64> = wanted
-        .iter()
-        .map(|tile| i64::try_from(tile.first()).unwrap_or(i64::MAX))
-        .collect();
-    let widths: Vec<i32> = wanted.iter().map(|tile| i32::from(tile.width())).collect();
+    let wanted = Wanted::of(plan.tiles());
     let rows = sqlx::query(SQL)
         .bind(tenant.as_str())
         .bind(bind(position))
-        .bind(levels)
-        .bind(firsts)
-        .bind(widths)
+        .bind(&wanted.levels)
+        .bind(&wanted.firsts)
+        .bind(&wanted.widths)
         .fetch_all(&mut **transaction)
         .await?;
+    arranged(&rows, plan.tiles(), of_row)
+}
+
+/// The node that a stored hash stands for: at level 0 the rows' own are stored, from which the leaves are made.
+pub(crate) fn of_row(level: u8, hash: NodeHash) -> NodeHash {
+    match level {
+        0 => NodeHash::of_span(&Hash::from_bytes(*hash.as_bytes())),
+        _ => hash,
+    }
+}
+
+/// Tiles as the parameters of the functions that hand out hashes.
+pub(crate) struct Wanted {
+    pub(crate) levels: Vec<i32>,
+    pub(crate) firsts: Vec<i64>,
+    pub(crate) widths: Vec<i32>,
+}
+
+impl Wanted {
+    pub(crate) fn of(tiles: &[Tile]) -> Self {
+        let first = |tile: &Tile| i64::try_from(tile.first()).unwrap_or(i64::MAX);
+        Self {
+            levels: tiles.iter().map(|tile| i32::from(tile.level())).collect(),
+            firsts: tiles.iter().map(first).collect(),
+            widths: tiles.iter().map(|tile| i32::from(tile.width())).collect(),
+        }
+    }
+}
+
+/// Puts rows of a tile's number and a hash under the tiles that were asked for.
+pub(crate) fn arranged(
+    rows: &[PgRow],
+    wanted: &[Tile],
+    node: impl Fn(u8, NodeHash) -> NodeHash,
+) -> Result<Vec<Vec<NodeHash>>, Error> {
     let mut tiles = vec![Vec::new(); wanted.len()];
-    for row in &rows {
+    for row in rows {
         let place = row.try_get::<i32, _>("tile")?.saturating_sub(1);
         let place = usize::try_from(place).unwrap_or(usize::MAX);
         let (Some(tile), Some(hashes)) = (wanted.get(place), tiles.get_mut(place)) else {
             continue;
         };
-        hashes.push(hash(row, tile.level())?);
+        let hash = node_hash(row.try_get("hash")?).ok_or_else(|| Error::Undecodable {
+            tenant: String::new(),
+            position: 0,
+            column: "hash",
+        })?;
+        hashes.push(node(tile.level(), hash));
     }
     Ok(tiles)
-}
-
-/// At level 0 a row's own hash, from which its leaf is made.
-fn hash(row: &PgRow, level: u8) -> Result<NodeHash, Error> {
-    let bytes: &[u8] = row.try_get("hash")?;
-    let hash = node_hash(bytes).ok_or_else(|| Error::Undecodable {
-        tenant: String::new(),
-        position: 0,
-        column: "hash",
-    })?;
-    Ok(if level == 0 {
-        NodeHash::of_span(&Hash::from_bytes(*hash.as_bytes()))
-    } else {
-        hash
-    })
 }
 
 pub(crate) fn node_hash(bytes: &[u8]) -> Option<NodeHash> {

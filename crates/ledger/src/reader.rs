@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt as _};
 use logline_span as span;
-use logline_span::{Sealed, Seq, SpanId, TenantId, Timestamp};
+use logline_span::{Sealed, Seq, SpanId, Timestamp};
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres, Row as _, Transaction};
 
@@ -13,7 +13,10 @@ use crate::intake;
 use crate::query::{AsOf, Cursor, Page, Query};
 use crate::{Error, IdentityKey, Provable, StoredOutcome, proof, row};
 
+mod log;
 mod select;
+
+pub use log::{ChainEnd, LogState, SignedHead, Verified};
 
 /// A read that nobody waits for any longer (API-5) ends on the server too.
 const STATEMENT_TIMEOUT_MS: &str = "30000";
@@ -103,40 +106,6 @@ impl ReaderSession {
         let provable = proof::prove(&mut transaction, &stored).await?;
         transaction.commit().await?;
         Ok(Some(provable))
-    }
-
-    /// The newest signed head of the reader's tenant, or of `system`; none of any other.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn checkpoint(&self, tenant: &TenantId) -> Result<Option<String>, Error> {
-        let mut transaction = self.begin().await?;
-        let note = sqlx::query_scalar(
-            "select note from ledger.signed_head where tenant_id = $1 order by size desc limit 1",
-        )
-        .bind(tenant.as_str())
-        .fetch_optional(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(note)
-    }
-
-    /// The keys that verify the heads of the reader's tenant and of `system`, in the form of signed notes.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] while Postgres is away.
-    pub async fn log_keys(&self) -> Result<Vec<String>, Error> {
-        let mut transaction = self.begin().await?;
-        let own = self.identity.as_ref().map(|reader| reader.tenant.as_str());
-        let keys = sqlx::query_scalar(
-            "select key from ledger.verifier_key where tenant_id in ($1, $2) order by tenant_id, since, key",
-        )
-        .bind(own)
-        .bind(SYSTEM)
-        .fetch_all(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(keys)
     }
 
     /// The row of a span, where the reader may read it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use logline_proof::SignedCheckpoint;
+use logline_proof::{SignedCheckpoint, VerifierKey};
 use logline_span::{Position, Seq, SpanId, TenantId};
 use serde::Serialize;
 
@@ -15,6 +15,26 @@ pub struct Scope {
     pub from: Option<Position>,
     /// Checkpoints that were kept outside, which the rows must lead to.
     pub against: Vec<SignedCheckpoint>,
+    /// Witnesses whose word is asked for: each must have cosigned a head of every log, and every checkpoint of `against`.
+    pub witnesses: Vec<VerifierKey>,
+}
+
+impl Scope {
+    /// Whether the logs are held against anything that this ledger does not hold itself.
+    #[must_use]
+    pub fn is_anchored(&self) -> bool {
+        !self.against.is_empty() || !self.witnesses.is_empty()
+    }
+}
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Rows recomputed.
+    pub checked: u64,
+    /// The tenant, in the order of names, and the position before which every row is recomputed: a later run may go on there. None where
+    /// only the heads are left.
+    pub next: Option<(&'a str, i64)>,
 }
 
 /// The outcome of a verification.
@@ -22,7 +42,7 @@ pub struct Scope {
 pub struct Report {
     /// Whether nothing failed.
     pub ok: bool,
-    /// Whether checkpoints kept outside were given, and all of it holds.
+    /// Whether checkpoints kept outside were given, or witnesses named, and all of it holds.
     pub anchored: bool,
     /// Chains recomputed.
     pub tenants: u64,

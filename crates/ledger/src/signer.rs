@@ -1,7 +1,7 @@
 //! The signer's side of the ledger (LED-8): the hashes of the chains, and what is signed over them. It reads no content of any span.
 
 use logline_proof::tree::Completed;
-use logline_proof::{NodeHash, SignedCheckpoint, VerifierKey};
+use logline_proof::{NodeHash, SignedCheckpoint, Tile, VerifierKey};
 use logline_span::{Hash, TenantId};
 use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
@@ -35,6 +35,20 @@ pub struct Leaf {
     /// Its hash.
     pub curr_hash: Hash,
 }
+
+/// What a witness has signed over a head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosignature {
+    /// Its key, in the form of signed notes.
+    pub witness: String,
+    /// The line that goes under the note.
+    pub line: String,
+    /// When, in seconds since 1970, as the witness says.
+    pub at_s: u64,
+}
+
+/// The last second of the year 9999, beyond which no calendar of ours goes.
+const AT_S_MAX: u64 = 253_402_300_799;
 
 impl Signer {
     /// Prepares a handle; connections are opened when first needed.
@@ -174,6 +188,101 @@ impl Signer {
                 Ok(bytes.and_then(proof::node_hash))
             };
             rows.iter().map(node).collect()
+        };
+        connection::again(&self.pool, read).await
+    }
+
+    /// The hashes of tiles of a tenant's tree, in their order; fewer than a tile's width where rows or nodes are missing.
+    ///
+    /// # Errors
+    /// [`Error::Undecodable`] where a hash is none; [`Error::Unavailable`] while Postgres is away.
+    pub async fn tiles(
+        &self,
+        tenant: &TenantId,
+        tiles: &[Tile],
+    ) -> Result<Vec<Vec<NodeHash>>, Error> {
+        const SQL: &str = "select w.tile::integer, h.hash
+             from unnest($2::integer[], $3::bigint[], $4::integer[]) with ordinality w (level, first, width, tile)
+             cross join lateral (
+                 (select s.position - 1 as index, s.curr_hash as hash from ledger.span s
+                     where w.level = 0 and s.tenant_id = $1 and s.position > w.first and s.position <= w.first + w.width
+                     order by s.position limit w.width)
+                 union all
+                 (select n.index, n.hash from ledger.node n
+                     where w.level > 0 and n.tenant_id = $1 and n.level = w.level and n.index >= w.first and n.index < w.first + w.width
+                     order by n.index limit w.width)) h
+             order by w.tile, h.index";
+        if tiles.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = proof::Wanted::of(tiles);
+        let read = || async {
+            let query = sqlx::query(SQL)
+                .bind(tenant.as_str())
+                .bind(&wanted.levels)
+                .bind(&wanted.firsts)
+                .bind(&wanted.widths);
+            let rows = query.fetch_all(&self.pool).await?;
+            proof::arranged(&rows, tiles, proof::of_row)
+        };
+        connection::again(&self.pool, read).await
+    }
+
+    /// Keeps what witnesses have signed over the head of that size; what is there already stays.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away; doing it again is harmless.
+    pub async fn cosign(
+        &self,
+        tenant: &TenantId,
+        size: u64,
+        cosignatures: &[Cosignature],
+    ) -> Result<(), Error> {
+        const SQL: &str = "insert into ledger.cosignature (tenant_id, size, witness, line, cosigned_at)
+             select $1, $2, w.witness, w.line, to_timestamp(w.at_s)
+             from unnest($3::text[], $4::text[], $5::bigint[]) w (witness, line, at_s) on conflict do nothing";
+        if cosignatures.is_empty() {
+            return Ok(());
+        }
+        let texts = |text: fn(&Cosignature) -> &str| -> Vec<&str> {
+            cosignatures.iter().map(text).collect()
+        };
+        let (witnesses, lines) = (texts(|one| &one.witness), texts(|one| &one.line));
+        let times = cosignatures
+            .iter()
+            .map(|one| to_i64(one.at_s.min(AT_S_MAX)));
+        let times: Vec<i64> = times.collect();
+        let write = || async {
+            let query = sqlx::query(SQL).bind(tenant.as_str()).bind(to_i64(size));
+            let query = query.bind(&witnesses).bind(&lines).bind(&times);
+            query.execute(&self.pool).await?;
+            Ok(())
+        };
+        connection::again(&self.pool, write).await
+    }
+
+    /// The newest signed note of every tenant where one of these witnesses, named by their keys, has not cosigned it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn uncosigned(&self, witnesses: &[String]) -> Result<Vec<(TenantId, String)>, Error> {
+        const SQL: &str = "with recursive log (id) as (
+                 (select tenant_id from ledger.checkpoint order by tenant_id limit 1)
+                 union all
+                 select (select h.tenant_id from ledger.checkpoint h where h.tenant_id > l.id order by h.tenant_id limit 1)
+                 from log l where l.id is not null)
+             select l.id, h.note
+             from log l
+             cross join lateral (
+                 select size, note from ledger.head where tenant_id = l.id order by size desc limit 1) h
+             where l.id is not null and exists (
+                 select from unnest($1::text[]) w (key) where not exists (
+                     select from ledger.cosignature c where c.tenant_id = l.id and c.size = h.size and c.witness = w.key))";
+        let read = || async {
+            let query = sqlx::query_as(SQL).bind(witnesses);
+            let rows: Vec<(String, String)> = query.fetch_all(&self.pool).await?;
+            let named = |(tenant, note): (String, String)| Some((tenant.parse().ok()?, note));
+            Ok(rows.into_iter().filter_map(named).collect())
         };
         connection::again(&self.pool, read).await
     }

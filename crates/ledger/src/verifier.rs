@@ -1,6 +1,6 @@
 //! Recomputes the chains from the stored columns (LED-9).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::num::NonZero;
 
 use futures_util::TryStreamExt as _;
@@ -11,7 +11,7 @@ use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
 
 use crate::connection::{self, Config};
-use crate::{Error, Failure, Report, Scope, VerifyError, row};
+use crate::{Error, Failure, Progress, Report, Scope, VerifyError, row};
 
 mod chain;
 mod judge;
@@ -52,11 +52,12 @@ impl Verifier {
         let connections = usize::try_from(config.connections_max).unwrap_or(usize::MAX);
         Ok(Self {
             pool: config.pool()?,
-            tasks: connections.clamp(1, cores),
+            // While one waits for rows, another's are judged.
+            tasks: connections.clamp(1, cores.saturating_mul(2)),
         })
     }
 
-    /// Recomputes everything in `scope`; `progress` is told how many rows have been checked in all, from time to time.
+    /// Recomputes everything in `scope`; `progress` is told how far it is, from time to time.
     ///
     /// # Errors
     /// [`VerifyError::Ledger`] while Postgres is away, [`VerifyError::ForeignCheckpoint`] where one is of another log. A row that cannot be
@@ -64,7 +65,7 @@ impl Verifier {
     pub async fn verify(
         &self,
         scope: &Scope,
-        progress: impl Fn(u64),
+        progress: impl Fn(Progress<'_>),
     ) -> Result<Report, VerifyError> {
         let log = connection::again(&self.pool, || connection::log_name(&self.pool)).await?;
         let chains = self.chains(scope).await?;
@@ -75,42 +76,100 @@ impl Verifier {
 
         let mut report = Report {
             ok: true,
-            anchored: !scope.against.is_empty(),
+            anchored: scope.is_anchored(),
             tenants: u64::try_from(chains.len()).unwrap_or(u64::MAX),
             checked: 0,
             through: through(&chains),
             failures: Vec::new(),
         };
-        let mut ranges: VecDeque<Range> = chains
+        let ranges: Vec<Range> = chains
             .into_iter()
             .flat_map(|(tenant, last)| ranges(&tenant, first, last))
             .collect();
+        let mut left = ranges.iter().enumerate();
+        // The numbers of the ranges that are not walked yet.
+        let mut open: BTreeSet<usize> = (0..ranges.len()).collect();
         let mut running = JoinSet::new();
         loop {
             while running.len() < self.tasks
-                && let Some(range) = ranges.pop_front()
+                && let Some((number, range)) = left.next()
             {
-                running.spawn(walk(self.pool.clone(), log.clone(), range));
+                let walking = walk(self.pool.clone(), log.clone(), range.clone());
+                running.spawn(async move {
+                    let (checked, failures) = walking.await?;
+                    Ok((Some(number), checked, failures))
+                });
             }
             // The rows have been read once by then.
             while running.len() < self.tasks
                 && let Some(log) = logs.pop()
             {
                 let pool = self.pool.clone();
-                running.spawn(async move { Ok((0, log::check(pool, log).await?)) });
+                running.spawn(async move { Ok((None, 0, log::check(pool, log).await?)) });
             }
             let Some(walked) = running.join_next().await else {
                 break;
             };
-            let (checked, failures) =
-                walked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            let walked: Result<_, Error> =
+                walked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            let (number, checked, failures) = walked?;
             report.checked += checked;
             report.add(failures);
-            progress(report.checked);
+            number.map(|number| open.remove(&number));
+            let next = open.first().and_then(|number| ranges.get(*number));
+            progress(Progress {
+                checked: report.checked,
+                next: next.map(|range| (range.tenant.as_str(), range.first)),
+            });
         }
         report.ok = report.failures.is_empty();
         report.anchored &= report.ok;
         Ok(report)
+    }
+
+    /// Keeps what a verification found, for those who belong to the tenants (LED-9): nothing proves it but this ledger's word.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn record(&self, scope: &Scope, report: &Report) -> Result<(), Error> {
+        const SQL: &str = "insert into ledger.verification (tenant_id, first_position, last_position, failures, anchored)
+             select w.tenant, $1, w.last, w.failures, w.anchored
+             from unnest($2::text[], $3::bigint[], $4::integer[], $5::boolean[]) w (tenant, last, failures, anchored)";
+        let first = scope.from.map_or(1, Position::get);
+        let failed = report
+            .failures
+            .iter()
+            .map(|failure| failure.tenant.as_str());
+        let through = report.through.keys().map(TenantId::as_str);
+        let tenants: BTreeSet<&str> = through.chain(failed.clone()).collect();
+        let last = |tenant: &&str| {
+            let named = |(known, _): &(&TenantId, &Position)| known.as_str() == *tenant;
+            let last = report.through.iter().find(named);
+            last.map_or(0, |(_, position)| bind(position.get()))
+        };
+        let failures = |tenant: &&str| {
+            let count = failed.clone().filter(|failed| failed == tenant).count();
+            i32::try_from(count).unwrap_or(i32::MAX)
+        };
+        let anchored = |tenant: &&str| {
+            let origin = |signed: &SignedCheckpoint| signed.checkpoint().origin.as_str().to_owned();
+            let is_held = |signed: &SignedCheckpoint| {
+                origin(signed)
+                    .rsplit_once('/')
+                    .is_some_and(|(_, of)| of == *tenant)
+            };
+            let is_held = scope.against.iter().any(is_held) || !scope.witnesses.is_empty();
+            is_held && failures(tenant) == 0
+        };
+        sqlx::query(SQL)
+            .bind(bind(first))
+            .bind(tenants.iter().copied().collect::<Vec<_>>())
+            .bind(tenants.iter().map(last).collect::<Vec<_>>())
+            .bind(tenants.iter().map(failures).collect::<Vec<_>>())
+            .bind(tenants.iter().map(anchored).collect::<Vec<_>>())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// The logs of all chains in scope, and of those whose rows are gone but for the heads that cover them.
@@ -152,6 +211,7 @@ impl Verifier {
                 .filter(|(of, _)| *of == tenant)
                 .map(|(_, signed)| (*signed).clone())
                 .collect(),
+            witnesses: scope.witnesses.clone(),
         };
         Ok(tenants.into_iter().map(log).collect())
     }
@@ -189,18 +249,25 @@ pub struct Exported {
 }
 
 impl Verifier {
-    /// What an export of a tenant's log begins and ends with; none where no head of it is signed yet.
+    /// What an export of a tenant's log begins and ends with; none where no head of it is signed yet. With `cosigned` it ends with the
+    /// newest head that a witness has cosigned.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while Postgres is away, [`Error::Undecodable`] where the newest head cannot be read.
-    pub async fn exported(&self, tenant: &TenantId) -> Result<Option<Exported>, Error> {
+    pub async fn exported(
+        &self,
+        tenant: &TenantId,
+        cosigned: bool,
+    ) -> Result<Option<Exported>, Error> {
+        const NEWEST: &str =
+            "select note from ledger.head where tenant_id = $1 order by size desc limit 1";
+        const COSIGNED: &str = "select note from ledger.head where tenant_id = $1
+             and size = (select size from ledger.cosignature where tenant_id = $1 order by size desc limit 1)";
         let log = connection::again(&self.pool, || connection::log_name(&self.pool)).await?;
-        let note: Option<String> = sqlx::query_scalar(
-            "select note from ledger.checkpoint where tenant_id = $1 order by size desc limit 1",
-        )
-        .bind(tenant.as_str())
-        .fetch_optional(&self.pool)
-        .await?;
+        let note: Option<String> = sqlx::query_scalar(if cosigned { COSIGNED } else { NEWEST })
+            .bind(tenant.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
         let Some(note) = note else { return Ok(None) };
         let keys = sqlx::query_scalar(
             "select key from ledger.log_key where tenant_id = $1 order by since",
@@ -304,9 +371,7 @@ async fn walk(pool: PgPool, log: String, range: Range) -> Result<(u64, Vec<Failu
         }
         if ended || group.len() == GROUP {
             let judged = std::mem::replace(&mut group, Vec::with_capacity(GROUP));
-            let judging = tokio::task::spawn_blocking(move || {
-                judged.into_iter().map(judge::judge).collect::<Vec<_>>()
-            });
+            let judging = tokio::task::spawn_blocking(move || judge::judge(judged));
             let judged = judging
                 .await
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
@@ -316,6 +381,10 @@ async fn walk(pool: PgPool, log: String, range: Range) -> Result<(u64, Vec<Failu
             return Ok(walk.finish());
         }
     }
+}
+
+fn bind(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Whether two optional hashes are there and the same.

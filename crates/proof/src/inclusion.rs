@@ -62,6 +62,17 @@ pub enum Unproven {
     /// The leaf is not where the proof says.
     #[error("span is not in the log")]
     NotIncluded(#[from] Invalid),
+    /// The proof is from an earlier head of another size.
+    #[error("proof is from size {wanted}, and the earlier checkpoint is of size {given}")]
+    OtherOld {
+        /// The size of the checkpoint that was given.
+        given: u64,
+        /// The size that the proof begins with.
+        wanted: u64,
+    },
+    /// The later tree does not begin with the earlier one.
+    #[error("log has not only grown between the two checkpoints")]
+    Inconsistent(#[source] Invalid),
     /// The extra data is not the body of a link of the chain.
     #[error("extra data of the proof is not the body of a link")]
     NoBody,

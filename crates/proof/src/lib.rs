@@ -18,12 +18,14 @@ pub mod checkpoint;
 pub mod note;
 
 pub mod audit;
+pub mod consistency;
 pub mod inclusion;
 pub mod witness;
 
 mod line;
 
 pub use checkpoint::{Checkpoint, Origin, SignedCheckpoint};
+pub use consistency::ConsistencyProof;
 pub use inclusion::{InclusionProof, Policy};
 pub use note::{Algorithm, KeyName, Note, SignatureLine, VerifierKey};
 pub use plan::Plan;

@@ -1,42 +1,21 @@
-//! C2SP's `tlog-witness`: what a log says to a witness, and what that answers. The call itself is a POST to
-//! `<prefix>/add-checkpoint`.
+//! C2SP's `tlog-witness`: what a witness answers. The call itself is a POST to `<prefix>/add-checkpoint`, and its body a
+//! [`crate::ConsistencyProof`] from the head that the witness has cosigned last to the one that it is to cosign.
 
-use std::fmt;
-use std::str::FromStr;
-
-use crate::checkpoint::{self, SignedCheckpoint};
-use crate::line::{decimal, hashes};
+use crate::checkpoint::SignedCheckpoint;
+use crate::line::decimal;
 use crate::note::{
     self, NOTE_BYTES_MAX, Note, SignatureLine, Untrusted, VerifierKey, signature_lines,
 };
-use crate::tree::NodeHash;
 
 /// The media type of an answer that names the size which the witness knows.
 pub const SIZE_CONTENT_TYPE: &str = "text/x.tlog.size";
-/// Longest request and longest answer, in bytes: a note, and as much again for the proof.
-pub const MESSAGE_BYTES_MAX: usize = 2 * NOTE_BYTES_MAX;
-
-/// Why a text is no request to a witness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// More than [`MESSAGE_BYTES_MAX`].
-    #[error("request is longer than {MESSAGE_BYTES_MAX} bytes")]
-    TooLong,
-    /// No line `old` with a number from 0 to 2^63-1 in its shortest form.
-    #[error("request has no old size")]
-    OldSize,
-    /// A line before the empty one is no hash, or there are more than 63.
-    #[error("proof of the request is not up to 63 hashes and an empty line")]
-    Path,
-    /// No checkpoint after the empty line.
-    #[error("request has no checkpoint")]
-    Checkpoint(#[from] checkpoint::Error),
-}
+/// Longest answer, in bytes: as long as a note may be.
+pub const ANSWER_BYTES_MAX: usize = NOTE_BYTES_MAX;
 
 /// Why an answer cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// Longer than [`MESSAGE_BYTES_MAX`], or not what its status and media type announce.
+    /// Longer than [`ANSWER_BYTES_MAX`], or not what its status and media type announce.
     #[error("answer of the witness is malformed")]
     Malformed,
     /// Its lines are no signatures.
@@ -45,48 +24,6 @@ pub enum Unusable {
     /// The witness's own signature is not among them, or does not verify.
     #[error("answer of the witness is not to be trusted")]
     Untrusted(#[from] Untrusted),
-}
-
-/// Asks a witness to cosign a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddCheckpoint {
-    /// The size that the witness has cosigned last; 0 if it never has.
-    pub old_size: u64,
-    /// That the tree has only grown since; empty if `old_size` is 0.
-    pub path: Vec<NodeHash>,
-    /// What it is to cosign.
-    pub checkpoint: SignedCheckpoint,
-}
-
-impl fmt::Display for AddCheckpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "old {}", self.old_size)?;
-        for hash in &self.path {
-            writeln!(f, "{hash}")?;
-        }
-        write!(f, "\n{}", self.checkpoint)
-    }
-}
-
-impl FromStr for AddCheckpoint {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        if text.len() > MESSAGE_BYTES_MAX {
-            return Err(Error::TooLong);
-        }
-        let (old_size, rest) = text
-            .strip_prefix("old ")
-            .and_then(|rest| rest.split_once('\n'))
-            .ok_or(Error::OldSize)?;
-        let old_size = decimal(old_size).ok_or(Error::OldSize)?;
-        let (path, checkpoint) = hashes(rest).ok_or(Error::Path)?;
-        Ok(Self {
-            old_size,
-            path,
-            checkpoint: checkpoint.parse()?,
-        })
-    }
 }
 
 /// What a witness answers.
@@ -117,7 +54,7 @@ pub enum Answer {
 impl Answer {
     /// Reads an HTTP response.
     pub fn read(status: u16, content_type: Option<&str>, body: &str) -> Result<Self, Unusable> {
-        if body.len() > MESSAGE_BYTES_MAX {
+        if body.len() > ANSWER_BYTES_MAX {
             return Err(Unusable::Malformed);
         }
         match status {

@@ -1,20 +1,62 @@
-//! The span that says that a log is not signed any more.
+//! The span that says that a log is not signed any more, or that a witness knows better.
+
+use std::error::Error as StdError;
 
 use bytes::Bytes;
 use logline_bus::{Outgoing, Subject};
 use logline_span::{Draft, Encoding, Limits, SigningKey, SpanId, TenantId, Timestamp, TraceId};
 use serde_json::json;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::config::Resources;
 use crate::refusal::Refusal;
+use crate::signer::{at, pause};
 
 /// Who writes it; a principal of the system's.
 const PRINCIPAL: &str = "edge:signer";
 
+/// What was found, for programs and for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+}
+
+impl Finding {
+    /// That a log is not signed any more.
+    pub(crate) fn refused(refusal: &Refusal) -> Self {
+        Self {
+            code: refusal.code(),
+            detail: format!("{refusal}: no head of this log is signed until a person has looked"),
+        }
+    }
+}
+
+/// Reports a finding, for as long as it takes the bus to have it.
+pub(crate) async fn report(resources: &Resources, tenant: &TenantId, finding: &Finding) {
+    let Finding { code, detail } = finding;
+    tracing::error!(%tenant, code, detail, "incident");
+    let Resources { bus, key, .. } = resources;
+    let (subject, outgoing) = match incident(tenant, finding, Uuid::now_v7(), key) {
+        Ok(incident) => incident,
+        Err(error) => {
+            tracing::error!(%tenant, %error, "the incident breaks the rules of spans");
+            return;
+        }
+    };
+    let mut failures = 0;
+    while let Err(error) = bus.publish(&subject, outgoing.clone()).await {
+        failures += 1;
+        tracing::warn!(%tenant, error = &error as &dyn StdError, "incident not yet published");
+        at(Some(Instant::now() + pause(failures))).await;
+    }
+}
+
 /// An incident in the tenant's own chain, signed with the log's key. `occasion`, a UUIDv7, tells it from every other.
-pub(crate) fn incident(
+fn incident(
     tenant: &TenantId,
-    refusal: &Refusal,
+    finding: &Finding,
     occasion: Uuid,
     key: &SigningKey,
 ) -> Result<(Subject, Outgoing), logline_span::Refusal> {
@@ -37,10 +79,10 @@ pub(crate) fn incident(
         "tenant_id": tenant.as_str(),
         "owner_id": PRINCIPAL,
         "visibility": "tenant",
-        "idempotency_key": format!("{PRINCIPAL}:refused:{occasion}"),
+        "idempotency_key": format!("{PRINCIPAL}:incident:{occasion}"),
         "metadata": {
-            "code": refusal.code(),
-            "detail": format!("{refusal}: no head of this log is signed until a person has looked"),
+            "code": finding.code,
+            "detail": finding.detail,
         },
     });
     let body = body.to_string();

@@ -7,7 +7,7 @@
 //! It never signs what does not extend all that was signed before, never reads what a span says, and never stops for one
 //! tenant because of another (LED-16). An idle one asks nothing.
 //!
-//! Start at [`Signer`] (whose turn it is), then `log` (one tenant's log), `tree` (its pure part).
+//! Start at [`Signer`] (whose turn it is), then `log` (one tenant's log), `tree` (its pure part), `witness` (who else signs).
 
 mod config;
 mod health;
@@ -19,8 +19,12 @@ mod log;
 mod refusal;
 mod tree;
 
+mod board;
+mod witness;
+
 pub mod metric;
 
 pub use config::{Config, Resources};
 pub use health::Health;
 pub use signer::Signer;
+pub use witness::Witness;

@@ -10,6 +10,7 @@ use logline_proof::{
 };
 use logline_span::TenantId;
 
+use crate::board::Board;
 use crate::config::Resources;
 use crate::metric;
 use crate::refusal::{Place, Refusal};
@@ -46,6 +47,10 @@ struct Unkept {
 pub(crate) struct Desk {
     pub(crate) resources: Resources,
     pub(crate) log_name: Arc<str>,
+    /// Where heads go that are kept, for the witnesses; none where there are no witnesses.
+    pub(crate) kept: Option<Arc<Board>>,
+    /// Where they come back with cosignatures.
+    pub(crate) cosigned: Arc<Board>,
 }
 
 /// Why a turn did not end well.
@@ -161,7 +166,7 @@ impl Desk {
         self.keep(log).await?;
         let Step { tree, nodes, more } = self.read(log, log.tree.clone(), None).await?;
         if tree.size() == log.tree.size() {
-            return Ok(false);
+            return self.republish(log).await;
         }
         let Resources { bus, key, .. } = &self.resources;
         let checkpoint = Checkpoint::new(log.origin.clone(), tree.head());
@@ -176,6 +181,26 @@ impl Desk {
         self.keep(log).await?;
         metrics::counter!(metric::CHECKPOINTS).increment(1);
         Ok(more)
+    }
+
+    /// Publishes the newest head again where witnesses have cosigned it since; an older one stays as it was published. Says whether
+    /// there is more.
+    async fn republish(&self, log: &mut Log) -> Result<bool, Failed> {
+        let cosigned = self.cosigned.take(&log.tenant);
+        let Some(cosigned) = cosigned.filter(|it| it.checkpoint().head == log.tree.head()) else {
+            return Ok(false);
+        };
+        let bus = &self.resources.bus;
+        let note = cosigned.to_string();
+        match bus.publish_checkpoint(&log.tenant, &note, log.seq).await {
+            Ok(seq) => log.seq = seq,
+            Err(CheckpointError::Stale) => return self.adopt(log).await,
+            Err(CheckpointError::Bus(error)) => {
+                self.cosigned.put(log.tenant.clone(), cosigned);
+                return Err(error.into());
+            }
+        }
+        Ok(false)
     }
 
     /// Follows a head that another signer published, or this one before it lost the answer.
@@ -219,7 +244,9 @@ impl Desk {
             let size = signed.checkpoint().head.size;
             return Err(Refusal::Kept { size }.into());
         }
-        log.unkept = None;
+        if let (Some(board), Some(Unkept { signed, .. })) = (&self.kept, log.unkept.take()) {
+            board.put(log.tenant.clone(), signed);
+        }
         Ok(())
     }
 

@@ -10,3 +10,7 @@ pub const ADOPTED: &str = "logline_signer_adopted_total";
 pub const REFUSED: &str = "logline_signer_refused_tenants";
 /// Attempts that failed because the bus or the ledger was away.
 pub const FAILURES: &str = "logline_signer_failures_total";
+/// Cosignatures of witnesses that were kept.
+pub const COSIGNATURES: &str = "logline_signer_cosignatures_total";
+/// Submissions of a head to a witness that won no cosignature.
+pub const WITNESS_FAILURES: &str = "logline_signer_witness_failures_total";

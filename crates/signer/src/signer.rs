@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use logline_bus::PublishedCheckpoint;
@@ -12,15 +13,15 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::agenda::{Agenda, Turn};
+use crate::board::Board;
 use crate::config::{Config, Resources};
 use crate::health::{Health, Monitor};
-use crate::incident::incident;
+use crate::incident::{self, Finding};
 use crate::log::{Desk, Failed, Log};
 use crate::metric;
-use crate::refusal::Refusal;
+use crate::witness::Witnesses;
 
 /// First and longest pause before what is away is asked again.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -84,10 +85,24 @@ impl Signer {
         // Before the survey, so that what is sealed after it is heard of.
         let mut news = self.ask(stop, || bus.news()).await?;
         let due = self.ask(stop, || self.survey()).await?;
+        let (kept, cosigned) = <(Arc<Board>, Arc<Board>)>::default();
+        let has_witnesses = !self.config.witnesses.is_empty();
+        let mut beside = JoinSet::new();
+        if has_witnesses {
+            let witnesses = Witnesses::new(
+                self.config.witnesses.clone(),
+                self.resources.clone(),
+                Arc::clone(&kept),
+                Arc::clone(&cosigned),
+            );
+            beside.spawn(witnesses.run(stop.clone()));
+        }
         let mut turns = Turns {
             desk: Desk {
                 resources: self.resources.clone(),
                 log_name: log_name.into(),
+                kept: has_witnesses.then_some(kept),
+                cosigned: Arc::clone(&cosigned),
             },
             parallel_max: self.config.parallel_max,
             monitor: self.monitor.clone(),
@@ -113,6 +128,10 @@ impl Signer {
                         break;
                     }
                 },
+                () = cosigned.changed() => {
+                    let now = Instant::now();
+                    cosigned.tenants().iter().for_each(|tenant| turns.agenda.wake(tenant, now));
+                }
                 () = at(next) => {}
             }
         }
@@ -245,28 +264,9 @@ async fn turn(desk: Desk, tenant: TenantId, log: Option<Box<Log>>) -> Ended {
         Err(error) => (None, Err(error)),
     };
     if let Err(Failed::Refused(refusal)) = &result {
-        refuse(&desk, &tenant, refusal).await;
+        incident::report(&desk.resources, &tenant, &Finding::refused(refusal)).await;
     }
     (tenant, log, result)
-}
-
-/// Says that a log is not signed any more, for as long as it takes the bus to have it.
-async fn refuse(desk: &Desk, tenant: &TenantId, refusal: &Refusal) {
-    tracing::error!(%tenant, code = refusal.code(), %refusal, "a log is not signed any more");
-    let Resources { bus, key, .. } = &desk.resources;
-    let (subject, outgoing) = match incident(tenant, refusal, Uuid::now_v7(), key) {
-        Ok(incident) => incident,
-        Err(error) => {
-            tracing::error!(%tenant, %error, "the incident breaks the rules of spans");
-            return;
-        }
-    };
-    let mut failures = 0;
-    while let Err(error) = bus.publish(&subject, outgoing.clone()).await {
-        failures += 1;
-        tracing::warn!(%tenant, error = &error as &dyn StdError, "incident not yet published");
-        at(Some(Instant::now() + pause(failures))).await;
-    }
 }
 
 /// The tenants whose newest head does not cover their chain, or is not the same in both places.
@@ -291,13 +291,13 @@ fn unsettled(ends: &[Ends], published: &[PublishedCheckpoint]) -> Vec<TenantId> 
     behind.chain(lost.copied()).cloned().collect()
 }
 
-fn pause(failures: u32) -> Duration {
+pub(crate) fn pause(failures: u32) -> Duration {
     let doubled = PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
     doubled.min(PAUSE_LONGEST)
 }
 
 /// Waits until then; for ever where there is no such time.
-async fn at(when: Option<Instant>) {
+pub(crate) async fn at(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,

@@ -179,6 +179,27 @@ pub fn verify_content(key: &PublicKey, hash: &Hash, signature: &Signature) -> bo
     verify_message(key, &message(hash), signature)
 }
 
+/// Whether each signature is its key's over its content, by one equation for all of them, at half the cost or less.
+///
+/// For auditing what was checked one by one when it was sealed: it refuses every forgery, but may accept what the holder of a
+/// key can craft on purpose and [`verify_content`] refuses. Where it says no, one of them is wrong, or it is such a one:
+/// check one by one.
+pub fn verify_contents(signed: &[(PublicKey, Hash, Signature)]) -> bool {
+    let messages: Vec<[u8; 48]> = signed.iter().map(|(_, hash, _)| message(hash)).collect();
+    let messages: Vec<&[u8]> = messages.iter().map(<[u8; 48]>::as_slice).collect();
+    let signatures = signed.iter().map(|(.., signature)| &signature.0);
+    let signatures: Vec<_> = signatures
+        .map(ed25519_dalek::Signature::from_bytes)
+        .collect();
+    // Under a key of small order anybody can sign.
+    let key = |(key, ..): &(PublicKey, Hash, Signature)| {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&key.0).ok()?;
+        (!key.is_weak()).then_some(key)
+    };
+    let keys: Option<Vec<_>> = signed.iter().map(key).collect();
+    keys.is_some_and(|keys| ed25519_dalek::verify_batch(&messages, &signatures, &keys).is_ok())
+}
+
 /// Whether `signature` is `key`'s over exactly these bytes; as strict as [`verify_content`].
 pub fn verify_message(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
     let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
@@ -197,6 +218,40 @@ fn message(hash: &Hash) -> [u8; 48] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_signatures_hold_together_or_not_at_all() {
+        let sign = |seed: u8| {
+            let (key, hash) = (SigningKey::from_seed(&[seed; 32]), Hash::of(&[seed]));
+            (key.public_key(), hash, key.sign_content(&hash))
+        };
+        let signed: Vec<_> = (0..40).map(|number| sign(number % 7)).collect();
+        assert!(verify_contents(&signed) && verify_contents(&[]));
+        let other = sign(9);
+        for place in [0, 17, 39] {
+            for wrong in [
+                (other.0, signed[place].1, signed[place].2),
+                (signed[place].0, other.1, signed[place].2),
+                (signed[place].0, signed[place].1, other.2),
+                // The neutral element: with it as key and as R, and s = 0, any message would be signed.
+                (
+                    PublicKey::from_bytes(neutral()),
+                    other.1,
+                    Signature::from_bytes([neutral(), [0; 32]].concat().try_into().unwrap()),
+                ),
+            ] {
+                let mut signed = signed.clone();
+                signed[place] = wrong;
+                assert!(!verify_contents(&signed), "{place}");
+            }
+        }
+    }
+
+    fn neutral() -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[0] = 1;
+        bytes
+    }
 
     #[test]
     fn a_key_survives_its_texts_and_never_shows_itself() {

@@ -33,6 +33,11 @@ pub fn psql() -> PathBuf {
     stock_client("psql")
 }
 
+/// A program that few machines have, for a test that says so and does without where it is missing.
+pub fn found(name: &str) -> Option<PathBuf> {
+    logline_stack::stock_client(name)
+}
+
 fn stock_client(name: &str) -> PathBuf {
     match logline_stack::stock_client(name) {
         Some(program) => program,

@@ -25,6 +25,7 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
     pub(crate) text: String,
 }
 
@@ -114,7 +115,8 @@ impl Client {
         Answer {
             status: head.status.as_u16(),
             headers: head.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            bytes: bytes.to_vec(),
         }
     }
 

@@ -20,4 +20,5 @@ mod matrix;
 mod publishing;
 mod reading;
 mod standing;
+mod tiles;
 mod verifying;

@@ -139,7 +139,7 @@ async fn a_tokens_roles_are_those_that_the_ledger_grants_too() {
         .alice()
         .seal(&role("role_grant", "carol", "auditor"))
         .await;
-    let verifier = world.verifier();
+    let verifier = world.token_verifier();
     let roles = async |principal: &str, named: &[&str]| {
         let token = world.token("acme", principal, named, Duration::from_secs(60));
         let access = verifier.verify(&token).await.unwrap();

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Waits out the second in which what is sealed is signed.
-async fn signed(client: &Client, path: &str) -> Answer {
+pub(crate) async fn signed(client: &Client, path: &str) -> Answer {
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     let answer = async {
         loop {
@@ -30,7 +30,7 @@ async fn signed(client: &Client, path: &str) -> Answer {
     deadline(PATIENCE, answer).await
 }
 
-fn signer(world: &World) -> JoinSet<()> {
+pub(crate) fn signer(world: &World) -> JoinSet<()> {
     let resources = Resources {
         bus: world.bus.clone(),
         ledger: world.signers_ledger(),
@@ -39,6 +39,7 @@ fn signer(world: &World) -> JoinSet<()> {
     let config = Config {
         interval: Duration::from_millis(50),
         parallel_max: 2,
+        witnesses: Vec::new(),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(Signer::new(config, resources).run(CancellationToken::new()));
@@ -111,6 +112,11 @@ async fn what_names_no_log_or_span_is_refused_with_its_place() {
             "400 invalid_query /seq",
         ),
         ("/api/checkpoints/Not%20One", "400 invalid_value /tenant"),
+        ("/api/checkpoints/acme?cosigned=true", "404 not_found"),
+        (
+            "/api/checkpoints/acme?cosigned=maybe",
+            "400 invalid_query /cosigned",
+        ),
         ("/api/log/keys?tenant=acme", "400 invalid_query /tenant"),
     ] {
         assert_eq!(alice.get(path).await.problem(), problem, "{path}");

@@ -70,9 +70,17 @@ fn access() -> logline_access::Config {
             token("alice's", "acme", "alice"),
             token("bob's", "acme", "bob@acme.com"),
             token("eve's", "other", "alice"),
+            with_role(token("olga's", "acme", "olga"), "auditor"),
+            with_role(token("mary's", "acme", "mary"), "manager"),
+            with_role(token("adam's", "other", "adam"), "admin"),
         ],
         role_trust: RoleTrust::Ledger,
     }
+}
+
+fn with_role(token: FixedKey, role: &str) -> FixedKey {
+    let roles = [role.parse().unwrap()].into();
+    FixedKey { roles, ..token }
 }
 
 impl World {
@@ -160,6 +168,15 @@ impl World {
         self.by("eve's")
     }
 
+    /// An auditor of alice's tenant.
+    pub(crate) fn olga(&self) -> Client {
+        self.by("olga's")
+    }
+
+    pub(crate) fn verifier(&self) -> ledger::Verifier {
+        ledger::Verifier::connect(&self.store.config(Role::Verifier)).unwrap()
+    }
+
     pub(crate) fn by(&self, token: &str) -> Client {
         Client {
             addr: self.addr,
@@ -192,7 +209,7 @@ impl World {
         minter.mint(&grant, Timestamp::from_micros(micros)).unwrap()
     }
 
-    pub(crate) fn verifier(&self) -> Verifier {
+    pub(crate) fn token_verifier(&self) -> Verifier {
         self.store.resources(&self.bus, Vec::new()).access
     }
 

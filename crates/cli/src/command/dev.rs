@@ -17,7 +17,7 @@ use crate::{
     Exit,
     args::{Global, Output},
     command::{self, migrate, restore, runtime, stop_signal},
-    config::{self, Hidden, IssuerSettings, LogFormat, Settings, Token},
+    config::{self, Hidden, IssuerSettings, LogFormat, Roles, Settings, Token},
     output,
     parts::{self, Parts, Role, telemetry},
     stack::{self, Addresses},
@@ -201,6 +201,7 @@ fn configure(
         digest: logline_span::Hash::of(secrets.token.as_bytes()).to_string(),
         tenant: TENANT.to_owned(),
         principal: PRINCIPAL.to_owned(),
+        roles: vec!["admin".to_owned()],
     });
     Ok(())
 }
@@ -216,6 +217,8 @@ fn issue(settings: &mut Settings, directory: &Path) -> Result<()> {
         jwks_file: None,
         jwks_url: None,
     });
+    // Whoever has the stack has its key: it says who is what.
+    settings.access.roles = Roles::Issuer;
     let api = &mut settings.api;
     api.rate_per_second = 0;
     // All that uses a private stack comes from one address, most of it as one person.

@@ -433,7 +433,7 @@ impl Visit {
                 &Scope {
                     tenants: vec![self.tenant.clone()],
                     from,
-                    against: Vec::new(),
+                    ..Scope::default()
                 },
                 |_| (),
             )

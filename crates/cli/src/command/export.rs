@@ -11,13 +11,18 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use logline_ledger::{Failure, Part, Report, Verifier};
 use logline_proof::{
-    Origin, Policy, SignedCheckpoint, VerifierKey,
+    Origin, SignedCheckpoint, VerifierKey,
     audit::{Audit, Broken},
 };
 use logline_span::{Sealed, TenantId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Exit, args::Global, command::runtime, config, output, parts};
+use crate::{
+    Exit,
+    args::Global,
+    command::{proof, runtime},
+    config, output, parts,
+};
 
 /// Names the form of the file, whose later releases only grow.
 const FORM: &str = "logline-export-v1";
@@ -34,6 +39,9 @@ pub(crate) struct Export {
     /// Whose log.
     #[arg(long, value_name = "TENANT")]
     tenant: TenantId,
+    /// End with the newest head that a witness has cosigned, in place of the newest.
+    #[arg(long)]
+    cosigned: bool,
 }
 
 /// The first line.
@@ -58,13 +66,14 @@ pub(crate) fn run(global: &Global, command: &Export) -> Result<Exit> {
         &settings.ledger.verifier_url,
         "export",
     ))?;
-    runtime()?.block_on(write(&verifier, &command.tenant))
+    runtime()?.block_on(write(&verifier, &command.tenant, command.cosigned))
 }
 
-async fn write(verifier: &Verifier, tenant: &TenantId) -> Result<Exit> {
-    let Some(exported) = verifier.exported(tenant).await? else {
+async fn write(verifier: &Verifier, tenant: &TenantId, cosigned: bool) -> Result<Exit> {
+    let Some(exported) = verifier.exported(tenant, cosigned).await? else {
+        let signed = if cosigned { "cosigned" } else { "signed" };
         output::aside(&format!(
-            "logline: no head of the log of `{tenant}` is signed yet: there is nothing to export"
+            "logline: no head of the log of `{tenant}` is {signed} yet: there is nothing to export"
         ))?;
         return Ok(Exit::No);
     };
@@ -97,8 +106,12 @@ async fn write(verifier: &Verifier, tenant: &TenantId) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Checks a file without database or bus. With a key from outside the answer is anchored; else the file vouches for itself.
-pub(crate) fn check(file: &Path, key: Option<&VerifierKey>) -> Result<Report> {
+/// Checks a file without database or bus. With a key of the log or of a witness from outside the answer is anchored; else the file vouches for itself.
+pub(crate) fn check(
+    file: &Path,
+    key: Option<&VerifierKey>,
+    witnesses: &[VerifierKey],
+) -> Result<Report> {
     let opened = File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let mut lines = BufReader::new(opened).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
@@ -128,7 +141,7 @@ pub(crate) fn check(file: &Path, key: Option<&VerifierKey>) -> Result<Report> {
     let mut audit = Audit::new(&origin);
     let report = |checked, failure: Option<Failure>| Report {
         ok: failure.is_none(),
-        anchored: key.is_some() && failure.is_none(),
+        anchored: (key.is_some() || !witnesses.is_empty()) && failure.is_none(),
         tenants: 1,
         checked,
         through: Default::default(),
@@ -137,7 +150,7 @@ pub(crate) fn check(file: &Path, key: Option<&VerifierKey>) -> Result<Report> {
     for (checked, line) in (0..).zip(lines) {
         let line = line.with_context(|| format!("cannot read `{}`", file.display()))?;
         if let Ok(closing) = serde_json::from_str::<Closing>(&line) {
-            let failure = closed(audit, &closing, &keys)?
+            let failure = closed(audit, &closing, &keys, witnesses)?
                 .map(|broken| failure(tenant, checked, None, &broken));
             return Ok(report(checked, failure));
         }
@@ -163,16 +176,19 @@ pub(crate) fn check(file: &Path, key: Option<&VerifierKey>) -> Result<Report> {
 }
 
 /// What is wrong with the end, with every key that may have signed it.
-fn closed(audit: Audit, closing: &Closing, keys: &[VerifierKey]) -> Result<Option<Broken>> {
+fn closed(
+    audit: Audit,
+    closing: &Closing,
+    keys: &[VerifierKey],
+    witnesses: &[VerifierKey],
+) -> Result<Option<Broken>> {
     let signed: SignedCheckpoint = closing
         .checkpoint
         .parse()
         .context("the last line holds no checkpoint")?;
-    let trusted = keys
-        .iter()
-        .map(|key| Policy::log_alone(key.clone()))
-        .find(|policy| policy.trust(&signed).is_ok());
-    let Some(policy) = trusted.or_else(|| keys.first().cloned().map(Policy::log_alone)) else {
+    let policies = || keys.iter().map(|key| proof::policy(key.clone(), witnesses));
+    let trusted = policies().find(|policy| policy.trust(&signed).is_ok());
+    let Some(policy) = trusted.or_else(|| policies().next()) else {
         bail!("the file names no key, and none was given with --key");
     };
     Ok(audit.finish(&signed, &policy).err())

@@ -1,11 +1,14 @@
-//! `logline proof`: that one span is in the log, fetched or checked; checking needs no network (LED-10).
+//! `logline proof`: what a stranger needs to believe that a span is in the log, or that the log has only grown, and the check of
+//! either without a network (LED-8, LED-10).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use logline_proof::{InclusionProof, Policy, VerifierKey};
-use logline_span::SpanId;
-use serde_json::json;
+use logline_proof::{
+    ConsistencyProof, InclusionProof, Policy, SignedCheckpoint, VerifierKey, consistency,
+};
+use logline_span::{SpanId, TenantId};
+use serde_json::{Value, json};
 
 use crate::{
     Exit,
@@ -16,37 +19,55 @@ use crate::{
 
 /// Flags of `logline proof`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit codes: 0 printed or proved, 1 not provable or not proved, 2 could not be done."
-)]
+#[command(after_help = "Exit codes: 0 proved, 1 not proved, 2 could not be done.
+A span:  logline proof ID > FILE, then anywhere: logline proof --check FILE --key KEY
+Growth:  logline proof --consistency FROM TO --tenant T > FILE, then: logline proof --check FILE --since OLD --key KEY,
+         where OLD is the checkpoint of size FROM that you kept, and KEY is as `logline keys` prints it.")]
 pub(crate) struct Proof {
-    /// The span's id, not with --check.
-    #[arg(required_unless_present = "check", conflicts_with = "check")]
+    /// The span's id.
+    #[arg(required_unless_present_any = ["check", "consistency"], conflicts_with_all = ["check", "consistency"])]
     id: Option<SpanId>,
     /// An older version in place of the latest.
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long, requires = "id")]
     seq: Option<u32>,
-    /// Check this file, as `logline proof ID` printed it, in place of fetching one.
+    /// Fetch the proof that the log has only grown from a checkpoint of size FROM to the one of size TO, or else to the newest.
+    #[arg(long, value_names = ["FROM", "TO"], num_args = 1..=2, requires = "tenant", conflicts_with = "check")]
+    consistency: Vec<u64>,
+    /// Whose log, with --consistency.
+    #[arg(long, value_name = "TENANT", requires = "consistency")]
+    tenant: Option<TenantId>,
+    /// Check this file, as this command printed it, in place of fetching one.
     #[arg(long, value_name = "FILE", requires = "key")]
     check: Option<PathBuf>,
     /// The log's key, as `logline keys` prints it.
     #[arg(long, value_name = "VKEY", requires = "check")]
     key: Option<VerifierKey>,
+    /// The earlier checkpoint, where --check names a proof of consistency.
+    #[arg(long, value_name = "FILE", requires = "check")]
+    since: Option<PathBuf>,
+    /// A witness that must have cosigned, by its key; may be given more than once.
+    #[arg(long, value_name = "VKEY", requires = "check")]
+    witness: Vec<VerifierKey>,
 }
 
 pub(crate) fn run(global: &Global, command: &Proof) -> Result<Exit> {
     if let (Some(file), Some(key)) = (&command.check, &command.key) {
-        return check(global, file, key.clone());
+        let policy = policy(key.clone(), &command.witness);
+        return check(global, file, command.since.as_deref(), &policy);
     }
-    let Some(id) = command.id else {
-        bail!("name a span, or a file with --check");
+    let (path, query) = match (&command.id, &command.tenant) {
+        (Some(id), _) => {
+            let seq = command.seq.map(|seq| ("seq", seq.to_string()));
+            (format!("/api/proofs/{id}"), Vec::from_iter(seq))
+        }
+        (None, Some(tenant)) => {
+            let sizes = ["from", "to"].into_iter().zip(&command.consistency);
+            let query = sizes.map(|(name, size)| (name, size.to_string())).collect();
+            (format!("/api/log/{tenant}/consistency"), query)
+        }
+        (None, None) => bail!("name a span, two sizes with --consistency, or a file with --check"),
     };
-    let query: Vec<_> = command
-        .seq
-        .map(|seq| ("seq", seq.to_string()))
-        .into_iter()
-        .collect();
-    match Client::new(global)?.find_text(&format!("/api/proofs/{id}"), &query)? {
+    match Client::new(global)?.find_text(&path, &query)? {
         Ok(proof) => output::text(&proof)?,
         Err(problem) => {
             output::report(&anyhow::anyhow!(problem));
@@ -56,34 +77,76 @@ pub(crate) fn run(global: &Global, command: &Proof) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn check(global: &Global, file: &PathBuf, key: VerifierKey) -> Result<Exit> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read `{}`", file.display()))?;
-    let policy = Policy::log_alone(key);
-    let parsed = text.parse::<InclusionProof>();
-    let proved = parsed
-        .map_err(anyhow::Error::from)
-        .and_then(|proof| Ok((proof.verify_link(&policy)?, proof)));
-    let (link, proof) = match proved {
-        Ok(proved) => proved,
+/// Believes the log's key, and asks for all the witnesses that are named.
+pub(crate) fn policy(log: VerifierKey, witnesses: &[VerifierKey]) -> Policy {
+    Policy {
+        log,
+        witnesses: witnesses.to_vec(),
+        threshold: witnesses.len(),
+    }
+}
+
+fn check(global: &Global, file: &Path, since: Option<&Path>, policy: &Policy) -> Result<Exit> {
+    let text = read(file)?;
+    let proved = match since {
+        None if text.starts_with(consistency::HEADER) => bail!(
+            "`{}` proves that a log has grown: name the earlier checkpoint with --since",
+            file.display()
+        ),
+        None => link(&text, policy),
+        Some(since) => {
+            let old = read(since)?
+                .parse()
+                .with_context(|| format!("`{}` holds no checkpoint", since.display()))?;
+            growth(&text, &old, policy)
+        }
+    };
+    let answer = match proved {
+        Ok(answer) => answer,
         Err(error) => {
             output::report(&error.context(format!("`{}` proves nothing", file.display())));
             return Ok(Exit::No);
         }
     };
-    let checkpoint = proof.checkpoint.checkpoint();
-    let answer = json!({
-        "ok": true,
-        "origin": checkpoint.origin.as_str(),
-        "size": checkpoint.head.size,
-        "position": link.position.get(),
-        "received_at": link.received_at.to_string(),
-        "content_hash": link.content_hash.to_string(),
-        "curr_hash": link.curr_hash.to_string(),
-    });
     match output::form(global.output) {
         Output::Json | Output::Ndjson => output::line(&answer.to_string())?,
         Output::Table => output::line(output::fields(&answer).trim_end())?,
     }
     Ok(Exit::Done)
+}
+
+fn read(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))
+}
+
+/// That a span is in the log.
+fn link(text: &str, policy: &Policy) -> Result<Value> {
+    let proof: InclusionProof = text.parse()?;
+    let link = proof.verify_link(policy)?;
+    let checkpoint = proof.checkpoint.checkpoint();
+    Ok(json!({
+        "ok": true,
+        "origin": checkpoint.origin.as_str(),
+        "size": checkpoint.head.size,
+        "witnesses": policy.threshold,
+        "position": link.position.get(),
+        "received_at": link.received_at.to_string(),
+        "content_hash": link.content_hash.to_string(),
+        "curr_hash": link.curr_hash.to_string(),
+    }))
+}
+
+/// That the log has only grown since a checkpoint, which need not be cosigned itself.
+fn growth(text: &str, old: &SignedCheckpoint, policy: &Policy) -> Result<Value> {
+    let proof: ConsistencyProof = text.parse()?;
+    proof.verify(old, policy)?;
+    let checkpoint = proof.checkpoint.checkpoint();
+    Ok(json!({
+        "ok": true,
+        "origin": checkpoint.origin.as_str(),
+        "old_size": proof.old_size,
+        "size": checkpoint.head.size,
+        "witnesses": policy.threshold,
+        "root": checkpoint.head.root.to_string(),
+    }))
 }

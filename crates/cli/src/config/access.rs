@@ -128,6 +128,11 @@ fn fixed_key(token: &Token) -> Result<FixedKey> {
             .context("a digest is `blake3:` and 64 hexadecimal digits")?,
         tenant: token.tenant.parse()?,
         principal: token.principal.parse()?,
+        roles: token
+            .roles
+            .iter()
+            .map(|role| Ok(role.parse()?))
+            .collect::<Result<_>>()?,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use logline_proof::{Algorithm, InclusionProof, SignatureLine, SignedCheckpoint, VerifierKey};
+use logline_span::SigningKey;
 use serde_json::Value;
 
 use crate::process::{Stack, answer, run};
@@ -41,6 +43,29 @@ fn a_span_is_proved_where_there_is_no_stack() {
             String::from_utf8_lossy(&output.stderr)
         );
     };
+    let kept = answer(here, &["proof", "--consistency", "0", "--tenant", "dev"]);
+    let (_, kept) = kept.split_once("\n\n").unwrap();
+    let size = kept.lines().nth(1).unwrap();
+    answer(
+        here,
+        &[
+            "publish",
+            "--entity-type",
+            "activity",
+            "--who",
+            "me",
+            "--this",
+            "gate",
+        ],
+    );
+    let growth = loop {
+        let output = run(here, &["proof", "--consistency", size, "--tenant", "dev"]);
+        let growth = String::from_utf8(output.stdout).unwrap();
+        if !growth.ends_with(kept) {
+            break growth;
+        }
+        assert!(Instant::now() < deadline, "{growth}");
+    };
     let exported = answer(here, &["export", "--tenant", "dev"]);
     let keys = answer(here, &["keys"]);
     let key = keys.lines().find(|key| key.contains("/dev+")).unwrap();
@@ -61,22 +86,75 @@ fn a_span_is_proved_where_there_is_no_stack() {
         (&Value::Bool(true), &receipt["curr_hash"])
     );
 
+    // A witness that is asked for must have cosigned, in each of the forms.
+    let seed = SigningKey::from_seed(&[3; 32]);
+    let name = "w.test/one".parse().unwrap();
+    let witness = VerifierKey::new(name, Algorithm::CosignatureV1, seed.public_key());
+    let cosign = |signed: &mut SignedCheckpoint| {
+        let line = SignatureLine::cosign(signed.note().text(), witness.name(), &seed, 1);
+        signed.add(line).unwrap();
+    };
+    let mut cosigned: InclusionProof = proof.parse().unwrap();
+    cosign(&mut cosigned.checkpoint);
+    std::fs::write(there.join("cosigned.proof"), cosigned.to_string()).unwrap();
+    let (lines, closing) = exported.trim_end().rsplit_once('\n').unwrap();
+    let closing: Value = serde_json::from_str(closing).unwrap();
+    let mut closing: SignedCheckpoint = closing["checkpoint"].as_str().unwrap().parse().unwrap();
+    cosign(&mut closing);
+    let closing = serde_json::json!({ "checkpoint": closing.to_string() });
+    std::fs::write(
+        there.join("cosigned.ndjson"),
+        format!("{lines}\n{closing}\n"),
+    )
+    .unwrap();
+    std::fs::write(there.join("dev.ndjson"), &exported).unwrap();
+    let asked = witness.to_string();
+    for (file, export, code) in [
+        ("cosigned.proof", "cosigned.ndjson", 0),
+        ("span.proof", "dev.ndjson", 1),
+    ] {
+        let check = ["proof", "--check", file, "--key", key, "--witness", &asked];
+        assert_eq!(run(there, &check).status.code(), Some(code), "{file}");
+        let check = ["verify", "--export", export, "--witness", &asked];
+        assert_eq!(run(there, &check).status.code(), Some(code), "{export}");
+    }
+
+    std::fs::write(there.join("growth"), &growth).unwrap();
+    std::fs::write(there.join("kept"), kept).unwrap();
+    let check = [
+        "proof", "--check", "growth", "--since", "kept", "--key", key,
+    ];
+    let grown: Value = serde_json::from_str(&answer(there, &check)).unwrap();
+    assert_eq!(grown["old_size"].to_string(), size);
+    std::fs::write(there.join("kept"), growth.split_once("\n\n").unwrap().1).unwrap();
+    assert_eq!(
+        run(there, &check).status.code(),
+        Some(1),
+        "from another size"
+    );
+    assert_eq!(
+        run(there, &["proof", "--check", "growth", "--key", key])
+            .status
+            .code(),
+        Some(2)
+    );
+
     std::fs::write(there.join("dev.ndjson"), &exported).unwrap();
     let verify = ["verify", "--export", "dev.ndjson", "--key", key];
     let whole: Value = serde_json::from_str(&answer(there, &verify)).unwrap();
     assert_eq!(
         [&whole["ok"], &whole["anchored"], &whole["checked"]],
-        [&Value::Bool(true), &Value::Bool(true), &Value::from(1)]
+        [&Value::Bool(true), &Value::Bool(true), &Value::from(2)]
     );
     for (from, to, part) in [
         ("door", "gate", "content"),
-        ("\"position\":1", "\"position\":2", "gap"),
+        ("\"position\":1", "\"position\":3", "gap"),
         (
             "\"published_by\":\"me\"",
             "\"published_by\":\"you\"",
             "content",
         ),
-        ("\\n1\\n", "\\n2\\n", "checkpoint"),
+        ("\\n2\\n", "\\n3\\n", "checkpoint"),
     ] {
         assert!(exported.contains(from), "{from}");
         std::fs::write(there.join("dev.ndjson"), exported.replace(from, to)).unwrap();

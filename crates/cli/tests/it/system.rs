@@ -3,11 +3,16 @@
 use std::{
     path::Path,
     process::{Child, Stdio},
+    time::Duration,
 };
 
 use logline_bus::{Bus, Outgoing};
 use logline_span::Encoding;
 use logline_testkit::{Nats, Postgres};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::process::{answer, logline};
 
@@ -21,13 +26,24 @@ pub(crate) struct System {
 
 impl System {
     pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With more in its configuration.
+    pub(crate) async fn start_with(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (postgres, nats) = tokio::join!(Postgres::private(), Nats::private());
         std::fs::write(
             directory.path().join("logline.toml"),
-            configuration(&postgres, &nats),
+            configuration(&postgres, &nats) + more,
         )
         .unwrap();
+        let key = logline()
+            .args(["keygen", "signer.key"])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        assert!(key.status.success(), "{key:?}");
         answer(directory.path(), &["migrate", "--config", "logline.toml"]);
         let bus = Bus::connect(&logline_bus::Config {
             url: nats.url(),
@@ -74,6 +90,30 @@ impl Part {
         Self { roles, child }
     }
 
+    /// Stops it in its tracks.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn end(&mut self) {
+        self.signal(Signal::SIGTERM);
+        while self.child.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // One that has just ended takes no signal.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -101,7 +141,7 @@ pub(crate) fn outgoing(body: &str) -> Outgoing {
 fn configuration(postgres: &Postgres, nats: &Nats) -> String {
     let url = |role: &str| postgres.url(role, "password", "postgres");
     format!(
-        "[bus]\nurl = \"{}\"\n[log]\nformat = \"text\"\n[keys]\nsigning_key_hex = \"{}\"\n[ledger]\nlog_name = \"faults\"\n\
+        "[bus]\nurl = \"{}\"\n[log]\nformat = \"text\"\n[signer]\nkey_file = \"signer.key\"\n[keys]\nsigning_key_hex = \"{}\"\n[ledger]\nlog_name = \"faults\"\n\
          admin_url = \"{}\"\nprojector_url = \"{}\"\nreader_url = \"{}\"\nactor_url = \"{}\"\nsigner_url = \"{}\"\nverifier_url = \"{}\"\n\
          projector_password = \"password\"\nreader_password = \"password\"\nactor_password = \"password\"\nsigner_password = \"password\"\nverifier_password = \"password\"\n\
          identity_key_hex = \"{}\"\n",

@@ -1,8 +1,11 @@
 //! The heads of a tenant's log: what was signed must be what the rows lead to (LED-8, LED-9).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use logline_proof::{Frontier, NodeHash, SignedCheckpoint, TreeHead, VerifierKey};
+use futures_util::TryStreamExt as _;
+use logline_proof::{
+    Algorithm, Frontier, NodeHash, Note, SignatureLine, SignedCheckpoint, TreeHead, VerifierKey,
+};
 use logline_span::Hash;
 use sqlx::postgres::PgPool;
 
@@ -17,6 +20,8 @@ pub(super) struct Log {
     pub(super) tenant: String,
     /// Checkpoints of this log that were kept outside.
     pub(super) outside: Vec<SignedCheckpoint>,
+    /// Who must have cosigned.
+    pub(super) witnesses: Vec<VerifierKey>,
 }
 
 /// Where a head was found.
@@ -40,12 +45,14 @@ pub(super) async fn check(pool: PgPool, log: Log) -> Result<Vec<Failure>, Error>
     let newest = newest(&pool, &log.tenant).await?;
     let mut nodes = nodes(&pool, &log.tenant).await?;
 
+    let mut cosigners = BTreeSet::new();
     let (mut tree, mut last) = (Frontier::new(), 0);
     loop {
         let rows = rows(&pool, &log.tenant, last).await?;
         let before = tree.head().size;
         let within = (before, before + rows.len() as u64);
         let mut wanted = VecDeque::from(stored(&pool, &log, &keys, within, &mut failures).await?);
+        cosigners.extend(cosigned(&pool, &log, within, &mut failures).await?);
         for (position, hash) in &rows {
             last = *position;
             for completed in tree.append(NodeHash::of_span(hash)) {
@@ -74,7 +81,14 @@ pub(super) async fn check(pool: PgPool, log: Log) -> Result<Vec<Failure>, Error>
             break;
         }
     }
-    let beyond = (tree.head().size, newest);
+    let beyond = (tree.head().size, u64::MAX);
+    cosigners.extend(cosigned(&pool, &log, beyond, &mut failures).await?);
+    for witness in &log.witnesses {
+        if !cosigners.contains(&witness.to_string()) {
+            let detail = format!("no head is cosigned by the witness {}", witness.name());
+            failures.add(newest, &detail);
+        }
+    }
     for missing in stored(&pool, &log, &keys, beyond, &mut failures)
         .await?
         .into_iter()
@@ -98,6 +112,14 @@ fn outside(log: &Log, keys: &[VerifierKey], failures: &mut Failures) -> VecDeque
     let mut heads = Vec::new();
     for signed in &log.outside {
         let head = signed.checkpoint().head;
+        let is_cosigned =
+            |witness: &VerifierKey| signed.verify(std::slice::from_ref(witness)).is_ok();
+        if !log.witnesses.iter().all(is_cosigned) {
+            failures.add(
+                head.size,
+                "the checkpoint from outside is not cosigned by every witness",
+            );
+        }
         if own(signed, &log.origin, keys) {
             let kept = Kept::Outside;
             heads.push(Wanted { head, kept });
@@ -196,6 +218,49 @@ async fn stored(
         }
     }
     Ok(wanted)
+}
+
+/// The witnesses whose cosignatures over heads above one size and up to another verify.
+async fn cosigned(
+    pool: &PgPool,
+    log: &Log,
+    (above, up_to): (u64, u64),
+    failures: &mut Failures,
+) -> Result<BTreeSet<String>, Error> {
+    const SQL: &str = "select w.size, w.witness, w.line, c.note from ledger.cosignature w
+         left join ledger.checkpoint c on c.tenant_id = w.tenant_id and c.size = w.size
+         where w.tenant_id = $1 and w.size > $2 and w.size <= $3 order by w.size, w.witness";
+    let mut rows = sqlx::query_as(SQL)
+        .bind(&log.tenant)
+        .bind(i64::try_from(above).unwrap_or(i64::MAX))
+        .bind(i64::try_from(up_to).unwrap_or(i64::MAX))
+        .fetch(pool);
+    let mut cosigners = BTreeSet::new();
+    while let Some((size, witness, line, note)) = rows.try_next().await? {
+        let (size, witness, line): (i64, String, String) = (size, witness, line);
+        let note: Option<String> = note;
+        if is_cosignature(note.as_deref(), &witness, &line) {
+            cosigners.insert(witness);
+        } else {
+            failures.add(
+                u64::try_from(size).unwrap_or_default(),
+                "a cosignature is not its witness's over the head of that size",
+            );
+        }
+    }
+    Ok(cosigners)
+}
+
+fn is_cosignature(note: Option<&str>, witness: &str, line: &str) -> bool {
+    let verify = || {
+        let note: Note = note?.parse().ok()?;
+        let (witness, line): (VerifierKey, SignatureLine) =
+            (witness.parse().ok()?, line.parse().ok()?);
+        let cosigned = Note::new(note.text().clone(), line);
+        let is_witness = witness.algorithm() == Algorithm::CosignatureV1;
+        Some(is_witness && cosigned.verify(&[witness]).is_ok())
+    };
+    verify().unwrap_or(false)
 }
 
 async fn keys(pool: &PgPool, tenant: &str) -> Result<Vec<VerifierKey>, Error> {

@@ -2,6 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "helpers of tests fail the test that uses them"
 )]
 #![expect(
@@ -17,5 +18,6 @@ mod reading;
 mod sending;
 mod standing;
 mod support;
+mod tampering;
 mod verifying;
 mod writing;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use logline_ledger::{Failure, Part, Report, Scope, VerifyError};
+use logline_ledger::{Failure, Part, Progress, Report, Scope, VerifyError};
 use logline_proof::{
     Algorithm, Checkpoint, Frontier, KeyName, NodeHash, Origin, SignedCheckpoint, VerifierKey,
 };
@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 
 use crate::support::{LOG, Ledger, json, span, tenant, with};
 
-fn full(tenant: &str, signed: bool) -> Span {
+pub(crate) fn full(tenant: &str, signed: bool) -> Span {
     with(span(tenant, "alice"), |span| {
         let text = |text: &str| Some(text.to_owned());
         span.did = text("opened");
@@ -296,6 +296,61 @@ async fn missing_and_swapped_rows_are_found() {
     assert_eq!(found(&report)[2], ("acme", 20, Part::Link));
 }
 
+/// LED-9: progress names a place before which nothing is left, and from which a later run goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_goes_on_where_an_earlier_one_was_stopped() {
+    const ROWS: usize = 12_000;
+    let ledger = Ledger::fresh().await;
+    let mut sealer = ledger.sealer().await;
+    for _ in 0..ROWS / 1000 {
+        sealer
+            .seal((0..1000).map(|_| span("acme", "alice")).collect())
+            .await;
+    }
+    sealer.seal(vec![span("beta", "alice")]).await;
+    let told = std::sync::Mutex::new(Vec::new());
+    let note = |progress: Progress<'_>| {
+        let next = progress
+            .next
+            .map(|(tenant, position)| (tenant.to_owned(), position));
+        told.lock().unwrap().push((progress.checked, next));
+    };
+    let verifier = ledger.verifier();
+    let whole = verifier.verify(&Scope::default(), note).await.unwrap();
+    assert!(whole.ok && whole.checked == ROWS as u64 + 1, "{whole:?}");
+    let told = told.into_inner().unwrap();
+    assert_eq!(told.last().unwrap(), &(whole.checked, None));
+    let mut last = (String::new(), 0);
+    for (checked, next) in told {
+        let Some((tenant, position)) = next else {
+            continue;
+        };
+        let before = if tenant == "acme" {
+            position - 1
+        } else {
+            12_000
+        };
+        assert!(
+            checked >= u64::try_from(before).unwrap(),
+            "{tenant}/{position} at {checked}"
+        );
+        assert!((tenant.clone(), position) >= last, "it never goes back");
+        let scope = Scope {
+            tenants: vec![tenant.parse().unwrap()],
+            from: Some(position.to_string().parse().unwrap()),
+            ..Scope::default()
+        };
+        let rest = verifier.verify(&scope, |_| ()).await.unwrap();
+        let left = if tenant == "acme" { 12_000 - before } else { 1 };
+        assert_eq!(
+            rest.checked,
+            u64::try_from(left).unwrap(),
+            "{tenant}/{position}"
+        );
+        last = (tenant, position);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn verification_is_resumed_and_reported_as_specified() {
     let ledger = Ledger::fresh().await;
@@ -316,7 +371,7 @@ async fn verification_is_resumed_and_reported_as_specified() {
     let scope = Scope {
         tenants: vec![tenant("acme"), tenant("nobody")],
         from: Some("4".parse().unwrap()),
-        against: Vec::new(),
+        ..Scope::default()
     };
     let later = ledger.verifier().verify(&scope, |_| ()).await.unwrap();
     assert!(
@@ -339,12 +394,16 @@ async fn verification_is_resumed_and_reported_as_specified() {
 }
 
 /// The log's key of these tests.
-fn log_key() -> SigningKey {
+pub(crate) fn log_key() -> SigningKey {
     SigningKey::from_seed(&[8; 32])
 }
 
 /// Signs a tenant's rows as the signer does, at each of these sizes; gives the last head.
-async fn sign(admin: &mut PgConnection, tenant: &str, sizes: &[u64]) -> SignedCheckpoint {
+pub(crate) async fn sign(
+    admin: &mut PgConnection,
+    tenant: &str,
+    sizes: &[u64],
+) -> SignedCheckpoint {
     let name: KeyName = format!("{LOG}/{tenant}").parse().unwrap();
     let key = VerifierKey::new(name.clone(), Algorithm::Ed25519, log_key().public_key());
     sqlx::query(

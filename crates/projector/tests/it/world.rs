@@ -232,11 +232,7 @@ impl World {
             assert_eq!(positions, wanted, "of tenant {tenant}");
         }
         let verifier = Verifier::connect(&self.ledger_config(Role::Verifier)).unwrap();
-        let scope = ledger::Scope {
-            tenants: Vec::new(),
-            from: None,
-            against: Vec::new(),
-        };
+        let scope = ledger::Scope::default();
         let report = verifier.verify(&scope, |_| {}).await.unwrap();
         assert!(
             report.ok && report.checked == rows.len() as u64,

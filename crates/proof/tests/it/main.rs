@@ -8,6 +8,7 @@
 mod auditing;
 mod files;
 mod properties;
+mod theirs;
 mod vectors;
 mod witnesses;
 

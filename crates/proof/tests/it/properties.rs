@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 use logline_proof::note::{Text, signature_lines};
 use logline_proof::tile::Resource;
 use logline_proof::tree::{Invalid, verify_consistency, verify_inclusion};
-use logline_proof::witness::{AddCheckpoint, Answer};
+use logline_proof::witness::Answer;
 use logline_proof::{
-    Algorithm, Checkpoint, EntryBundle, Frontier, InclusionProof, NodeHash, Note, Plan,
-    SignatureLine, SignedCheckpoint, Tile, TreeHead, VerifierKey,
+    Algorithm, Checkpoint, ConsistencyProof, EntryBundle, Frontier, InclusionProof, NodeHash, Note,
+    Plan, SignatureLine, SignedCheckpoint, Tile, TreeHead, VerifierKey,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -64,7 +64,7 @@ fn parse_all(text: &str) {
     prints_what_it_read::<SignatureLine>(text);
     prints_what_it_read::<VerifierKey>(text);
     prints_what_it_read::<InclusionProof>(text);
-    prints_what_it_read::<AddCheckpoint>(text);
+    prints_what_it_read::<ConsistencyProof>(text);
     prints_what_it_read::<Resource>(text);
     prints_what_it_read::<NodeHash>(text);
     let _ = signature_lines(text);
@@ -219,8 +219,8 @@ proptest! {
     fn requests_are_read_as_they_were_printed(one in 0..=700_u64, other in 1..=700_u64) {
         let (old_size, size) = (one.min(other), one.max(other));
         let path = CHAIN.consistency(old_size, size);
-        let request = AddCheckpoint { old_size, path, checkpoint: CHAIN.checkpoint(size) };
-        prop_assert_eq!(request.to_string().parse::<AddCheckpoint>(), Ok(request));
+        let request = ConsistencyProof { old_size, path, checkpoint: CHAIN.checkpoint(size) };
+        prop_assert_eq!(request.to_string().parse::<ConsistencyProof>(), Ok(request));
     }
 
     #[test]

@@ -3,10 +3,9 @@
 use logline_proof::note::{Error, Text};
 use logline_proof::tile::Resource;
 use logline_proof::tree::{verify_consistency, verify_inclusion};
-use logline_proof::witness::AddCheckpoint;
 use logline_proof::{
-    Algorithm, Checkpoint, EntryBundle, InclusionProof, NodeHash, Note, Plan, SignatureLine,
-    SignedCheckpoint, Tile, VerifierKey,
+    Algorithm, Checkpoint, ConsistencyProof, EntryBundle, InclusionProof, NodeHash, Note, Plan,
+    SignatureLine, SignedCheckpoint, Tile, VerifierKey,
 };
 use logline_span::Hash;
 use serde_json::Value;
@@ -141,7 +140,7 @@ fn checkpoints_cosignatures_proofs_and_requests_are_those_of_go() {
     assert_eq!(text(&vector, "tlog_proof").parse(), Ok(proof));
 
     let old_size = number(&vector, "old");
-    let request = AddCheckpoint {
+    let request = ConsistencyProof {
         old_size,
         path: log.consistency(old_size, size),
         checkpoint: text(&vector, "signed").parse().unwrap(),

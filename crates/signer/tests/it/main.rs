@@ -13,3 +13,7 @@ mod proving;
 mod refusing;
 #[cfg(test)]
 mod signing;
+#[cfg(test)]
+mod stranger;
+#[cfg(test)]
+mod witnessing;

@@ -127,7 +127,13 @@ async fn a_stored_node_that_was_changed_is_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_signed_can_be_changed_or_taken_back() {
     let (world, _projector) = signed().await;
-    for table in ["node", "checkpoint", "log_key"] {
+    for table in [
+        "node",
+        "checkpoint",
+        "log_key",
+        "cosignature",
+        "verification",
+    ] {
         for statement in [
             format!("update ledger.{table} set tenant_id = 'x'"),
             format!("delete from ledger.{table}"),
@@ -153,4 +159,8 @@ async fn the_signers_login_reads_hashes_alone() {
     }
     let writes = "select has_table_privilege('logline_signer', 'ledger.span', 'insert, update, delete, truncate')";
     assert_eq!(world.sql(writes), "f");
+    // The verifier keeps what it found, and can write nothing else.
+    let writes = "select string_agg(c.relname, ' ') from pg_class c where c.relnamespace = 'ledger'::regnamespace and c.relkind = 'r'
+         and has_table_privilege('logline_verifier', c.oid, 'insert, update, delete, truncate')";
+    assert_eq!(world.sql(writes), "verification");
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use logline_bus::access::{self, Clients, Login};
 use logline_bus::{Answer, Bus, Outgoing, Receipt, Secret};
 use logline_ledger::{
-    self as ledger, IdentityKey, Leaf, Provision, Reader, Role, RolePassword, Writer,
+    self as ledger, IdentityKey, Leaf, Provision, Reader, ReaderSession, Role, RolePassword, Writer,
 };
 use logline_projector::Projector;
 use logline_proof::tree::verify_consistency;
 use logline_proof::{
     Algorithm, Frontier, NodeHash, Plan, Policy, SignedCheckpoint, TreeHead, VerifierKey,
 };
-use logline_signer::{Config, Health, Resources, Signer};
+use logline_signer::{Config, Health, Resources, Signer, Witness};
 use logline_span::{Encoding, Limits, SigningKey, TenantId};
 use logline_testkit::{Database, Nats, Postgres, deadline};
 use tokio::sync::watch;
@@ -119,9 +119,18 @@ impl World {
     }
 
     pub(crate) async fn watched_signer(&self) -> (Running, watch::Receiver<Health>) {
+        self.signer_with(Vec::new()).await
+    }
+
+    /// A signer that asks witnesses.
+    pub(crate) async fn signer_with(
+        &self,
+        witnesses: Vec<Witness>,
+    ) -> (Running, watch::Receiver<Health>) {
         let config = Config {
             interval: Duration::from_millis(50),
             parallel_max: 3,
+            witnesses,
         };
         let resources = Resources {
             bus: connect(&self.nats, Login::Signer).await,
@@ -155,6 +164,18 @@ impl World {
 
     pub(crate) fn reader(&self) -> Reader {
         Reader::connect(&self.config(Role::Reader), key()).unwrap()
+    }
+
+    pub(crate) fn person(&self, of: &str, name: &str) -> ReaderSession {
+        let identity = logline_span::Reader {
+            tenant: tenant(of),
+            principal: name.parse().unwrap(),
+        };
+        self.reader().as_reader(Some(&identity))
+    }
+
+    pub(crate) fn verifier(&self) -> ledger::Verifier {
+        ledger::Verifier::connect(&self.config(Role::Verifier)).unwrap()
     }
 
     /// Publishes for alice of a tenant and waits for the receipt.
@@ -196,6 +217,28 @@ impl World {
             let published = self.bus.checkpoint(&name).await.unwrap()?;
             let signed: SignedCheckpoint = published.note.parse().unwrap();
             (signed.checkpoint().head.size >= size).then_some((published.seq, signed))
+        })
+        .await
+    }
+
+    /// Waits until the newest head on the bus is of that size or more, and all these witnesses have cosigned it.
+    pub(crate) async fn cosigned(
+        &self,
+        tenant: &str,
+        size: u64,
+        witnesses: &[VerifierKey],
+    ) -> SignedCheckpoint {
+        let name = self::tenant(tenant);
+        let policy = Policy {
+            witnesses: witnesses.to_vec(),
+            threshold: witnesses.len(),
+            ..policy(tenant)
+        };
+        until(async || {
+            let published = self.bus.checkpoint(&name).await.unwrap()?;
+            let signed: SignedCheckpoint = published.note.parse().unwrap();
+            let is_new = signed.checkpoint().head.size >= size;
+            (is_new && policy.trust(&signed).is_ok()).then_some(signed)
         })
         .await
     }
