@@ -11,16 +11,21 @@ use crate::workspace::root;
 const OURS: &str = "logline-";
 
 /// Every crate with its layer and what it may import. What is not here is refused.
-const LAYERS: [(&str, u8, &[&str]); 15] = [
+const LAYERS: [(&str, u8, &[&str]); 16] = [
     ("span", 0, &[]),
     ("stack", 0, &[]),
     ("telemetry", 0, &[]),
     ("proof", 1, &["span"]),
     ("bus", 2, &["span", "telemetry"]),
     ("ledger", 2, &["span", "proof"]),
+    ("access", 3, &["span", "ledger"]),
     ("sandbox", 3, &["span"]),
     ("actors", 4, &["span", "bus", "ledger", "sandbox"]),
-    ("api", 4, &["span", "proof", "bus", "ledger", "telemetry"]),
+    (
+        "api",
+        4,
+        &["span", "proof", "bus", "ledger", "access", "telemetry"],
+    ),
     ("projector", 4, &["span", "proof", "bus", "ledger"]),
     ("signer", 4, &["span", "proof", "bus", "ledger"]),
     (
@@ -33,6 +38,7 @@ const LAYERS: [(&str, u8, &[&str]); 15] = [
             "proof",
             "bus",
             "ledger",
+            "access",
             "sandbox",
             "actors",
             "api",
@@ -46,7 +52,7 @@ const LAYERS: [(&str, u8, &[&str]); 15] = [
 ];
 
 /// A technology, by the beginning of its package names, and the crates that may name it.
-const TECHNOLOGIES: [(&str, &[&str]); 16] = [
+const TECHNOLOGIES: [(&str, &[&str]); 19] = [
     ("async-nats", &["bus"]),
     ("sqlx", &["ledger"]),
     ("wasmtime", &["sandbox"]),
@@ -61,7 +67,10 @@ const TECHNOLOGIES: [(&str, &[&str]); 16] = [
     ("ed25519-dalek", &["span", "sandbox"]),
     ("clap", &["cli", "loadtest", "xtask"]),
     ("anyhow", &["cli", "loadtest", "testkit", "xtask"]),
-    ("ureq", &["cli", "signer"]),
+    ("ureq", &["access", "cli", "signer"]),
+    ("jsonwebtoken", &["access"]),
+    ("ring", &["access"]),
+    ("governor", &["api"]),
     ("nix", &["stack", "sandbox"]),
 ];
 

@@ -8,10 +8,11 @@ mod job;
 mod lanes;
 mod turns;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use logline_sandbox::{Failure, Language, Limits, Outcome, Run};
-use logline_span::{Json, Sealed};
+use logline_span::{Json, RoleName, Sealed};
 use serde_json::{Value, json};
 
 use crate::foreign;
@@ -64,14 +65,19 @@ pub(crate) fn concerns(request: &Sealed) -> bool {
     request.span.this == "run_code" && !request.span.is_deleted
 }
 
-/// Decides a request; `function` is the version that held when the request was sealed.
-pub(crate) fn plan<'a>(request: &Sealed, function: Option<&'a Sealed>, limits: Limits) -> Plan<'a> {
+/// Decides a request; `function` is the version that held when the request was sealed, `roles` what its author was then.
+pub(crate) fn plan<'a>(
+    request: &Sealed,
+    function: Option<&'a Sealed>,
+    roles: &BTreeSet<RoleName>,
+    limits: Limits,
+) -> Plan<'a> {
     let answer = |written| Plan::Answer(Box::new(written));
     let function = match runnable(request, function) {
         Ok(function) => function,
         Err((unrunnable, function)) => return answer(unrun(request, function, unrunnable)),
     };
-    if !may_invoke(request, function) {
+    if !may_invoke(request, function, roles) {
         return answer(written::violation(Blocked {
             writer: Writer::RunCode,
             cause: request,
@@ -102,18 +108,29 @@ fn runnable<'a>(request: &Sealed, function: Option<&'a Sealed>) -> Result<&'a Se
         .ok_or((Unrunnable::FunctionNotFound, None))
 }
 
-/// Requests of others run only if the function names them, within one tenant (the look-up keeps to it).
-fn may_invoke(request: &Sealed, function: &Sealed) -> bool {
+/// Requests of others run only if the function names them or a role of theirs, within one tenant (the look-up keeps to it).
+fn may_invoke(request: &Sealed, function: &Sealed, roles: &BTreeSet<RoleName>) -> bool {
     let invoker = &request.span.owner_id;
-    let named = || {
-        let invokers = function.span.metadata.as_ref()?.get("/invokers")?;
-        let named = invokers
-            .as_array()?
-            .iter()
-            .any(|named| named.as_str() == Some(invoker.as_str()));
-        Some(named)
-    };
-    *invoker == function.span.owner_id || named().unwrap_or(false)
+    let is_meant =
+        |named: &str| named == invoker.as_str() || roles.iter().any(|role| role.as_str() == named);
+    *invoker == function.span.owner_id
+        || invokers(function).is_some_and(|named| {
+            named
+                .iter()
+                .any(|named| named.as_str().is_some_and(is_meant))
+        })
+}
+
+/// Whether the roles of the request's author decide whether it runs.
+pub(crate) fn asks_for_roles(request: &Sealed, function: Option<&Sealed>) -> bool {
+    function.is_some_and(|function| {
+        invokers(function).is_some() && !may_invoke(request, function, &BTreeSet::new())
+    })
+}
+
+fn invokers(function: &Sealed) -> Option<Vec<Value>> {
+    let named = function.span.metadata.as_ref()?.get("/invokers")?;
+    named.as_array().cloned()
 }
 
 fn run(request: &Sealed, function: &Sealed, limits: Limits) -> Result<Run, Unrunnable> {

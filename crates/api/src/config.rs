@@ -3,17 +3,16 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
 };
-
-use logline_span::{Hash, Principal, TenantId};
 
 /// How the API listens and what it bounds. Durations are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where it listens; loopback unless an operator says otherwise, port 0 for any free one.
     pub listen: SocketAddr,
-    /// Who may publish and read more than public spans.
-    pub tokens: Vec<Token>,
+    /// How often each principal, and each address without a token, may ask; none where it is off.
+    pub rate: Option<Rate>,
     /// Origins whose pages may call the API from a browser, such as `https://app.example`; empty for none.
     pub cors_origins: Vec<String>,
     /// Longest body of one span; the bus takes no more than 1 MiB with headers.
@@ -32,8 +31,14 @@ pub struct Config {
     pub slow_reader_ms: u64,
     /// Most streams at once: each holds a consumer on the bus.
     pub streams_max: usize,
+    /// Most streams of one principal.
+    pub streams_per_reader_max: usize,
+    /// Most streams of all that have no token.
+    pub streams_anonymous_max: usize,
     /// Most connections at once: each holds a file descriptor and a buffer.
     pub connections_max: usize,
+    /// Most connections from one address: those of a reverse proxy all come from one.
+    pub connections_per_address_max: usize,
     /// How long a peer may take nothing of its answer before its connection is cut.
     pub write_stall_ms: u64,
     /// How long running requests may take to end when the API stops.
@@ -41,10 +46,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// What `docs/http.md` gives as defaults: any free port of loopback, no tokens, no browsers.
+    /// What `docs/http.md` gives as defaults: any free port of loopback, no browsers.
     pub const STANDARD: Self = Self {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
-        tokens: Vec::new(),
+        rate: Some(Rate::STANDARD),
         cors_origins: Vec::new(),
         span_bytes_max: 1 << 20,
         batch_bytes_max: 8 << 20,
@@ -54,46 +59,30 @@ impl Config {
         heartbeat_ms: 15_000,
         slow_reader_ms: 10_000,
         streams_max: 256,
+        streams_per_reader_max: 32,
+        streams_anonymous_max: 64,
         connections_max: 1024,
+        connections_per_address_max: 256,
         write_stall_ms: 30_000,
         drain_ms: 5_000,
     };
 }
 
-/// A bearer token, known by its digest alone, and whom it stands for.
-#[derive(Clone, Debug)]
-pub struct Token {
-    /// BLAKE3 of the token's text (`blake3:<64 hex>`).
-    pub digest: Hash,
-    /// The tenant that it is bound to.
-    pub tenant: TenantId,
-    /// The principal that it speaks for, never one of the system's.
-    pub principal: Principal,
-    /// Roles that it holds in the tenant (API-2).
-    pub roles: Vec<String>,
+/// How often one may ask: so often at once, and so often a second from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests in a second.
+    pub per_second: NonZeroU32,
+    /// Requests at once.
+    pub burst: NonZeroU32,
 }
 
-/// The roles whose holders may read all of a tenant's log.
-const LOG_READERS: [&str; 2] = ["admin", "auditor"];
-
-impl Token {
-    /// The entry for a token whose text is at hand, without roles.
-    #[must_use]
-    pub fn of(text: &str, tenant: TenantId, principal: Principal) -> Self {
-        Self {
-            digest: Hash::of(text.as_bytes()),
-            tenant,
-            principal,
-            roles: Vec::new(),
-        }
-    }
-
-    /// Whether its bearer may read all of the tenant's log.
-    pub(crate) fn reads_log(&self) -> bool {
-        self.roles
-            .iter()
-            .any(|role| LOG_READERS.contains(&role.as_str()))
-    }
+impl Rate {
+    /// What API-2 gives as default.
+    pub const STANDARD: Self = Self {
+        per_second: NonZeroU32::MIN.saturating_add(49),
+        burst: NonZeroU32::MIN.saturating_add(99),
+    };
 }
 
 /// Why the API could not start.
@@ -107,14 +96,6 @@ pub enum Error {
         /// What the system said.
         #[source]
         source: std::io::Error,
-    },
-    /// A token stands for a principal that only the system's own credentials may be (API-2).
-    #[error("a token stands for `{principal}` of tenant `{tenant}`, which belongs to the system")]
-    SystemToken {
-        /// The tenant as configured.
-        tenant: TenantId,
-        /// The principal as configured.
-        principal: Principal,
     },
     /// An origin that no browser would send.
     #[error("cors origin `{origin}` is not of the form `https://host`")]

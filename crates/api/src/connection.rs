@@ -1,9 +1,14 @@
 //! Connections: how many there may be, how long one may stay silent, and how they end.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -14,7 +19,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::metric;
+use crate::{metric, rate, share::Shares};
 
 mod progress;
 
@@ -26,10 +31,16 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after the system had no descriptor or memory for a connection: trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where a request comes from: the other end of its connection, whatever the request says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
 /// What connections may take.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) connections_max: usize,
+    /// How many of them one address may have.
+    pub(crate) connections_per_address_max: usize,
     /// How long a peer may take nothing of what is written to it.
     pub(crate) write_stall: Duration,
     /// How long busy connections may take to finish once the API stops.
@@ -46,8 +57,14 @@ pub(crate) async fn serve(
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
-    while let Some((stream, permit)) = accept(&listener, &permits, &shutdown).await {
-        let answering = answer(stream, router.clone(), limits, shutdown.clone());
+    let addresses = Shares::new();
+    while let Some((stream, peer, permit)) = accept(&listener, &permits, &shutdown).await {
+        let most = limits.connections_per_address_max;
+        let Some(share) = addresses.take(rate::network(peer.0), most) else {
+            metrics::counter!(metric::CONNECTIONS_REFUSED).increment(1);
+            continue;
+        };
+        let answering = answer(stream, peer, router.clone(), limits, shutdown.clone());
         let cut = cut.clone();
         tasks.spawn(async move {
             let open = metrics::gauge!(metric::CONNECTIONS);
@@ -57,7 +74,7 @@ pub(crate) async fn serve(
                 () = cut.cancelled() => {}
             }
             open.decrement(1.0);
-            drop(permit);
+            drop((permit, share));
         });
     }
     drop(listener);
@@ -80,12 +97,12 @@ async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let next = async {
         let permit = Arc::clone(permits).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, permit)),
+                Ok((stream, from)) => return Some((stream, Peer(from.ip()), permit)),
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted");
@@ -120,11 +137,21 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-async fn answer(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
+async fn answer(
+    stream: TcpStream,
+    peer: Peer,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
     // A receipt or an event is small and must not wait for more to send; where it fails it only waits.
     let _ = stream.set_nodelay(true);
     let stream = Progress::new(stream, limits.write_stall);
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

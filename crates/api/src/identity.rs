@@ -1,66 +1,29 @@
-//! Who asks: a bearer token, known by its digest, or nobody (API-2).
+//! Who asks: the holder of a bearer token, or nobody (API-2); and how often they may (429).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
-use logline_span::{Code, Hash, Reader, TenantId, reserved};
+use logline_access::{Access, Refused};
+use logline_span::{Code, Reader, RoleName, TenantId, Timestamp};
 
-use crate::{
-    config::{Error, Token},
-    problem::Problem,
-    server::State,
-};
+use crate::{connection::Peer, problem::Problem, server::State};
 
 const SCHEME: &str = "bearer";
 
-/// The tokens by digest. A look-up compares digests alone, so that its time says nothing about a token.
-#[derive(Debug)]
-pub(crate) struct Tokens(HashMap<Hash, Bearer>);
-
-/// Whom a token stands for.
-#[derive(Clone, Debug)]
-struct Bearer {
-    reader: Arc<Reader>,
-    reads_log: bool,
+/// Whose request it is.
+pub(crate) struct Identity {
+    /// None is anonymous, and reads public spans only.
+    pub(crate) reader: Option<Arc<Reader>>,
+    /// When the token ends.
+    pub(crate) expires_at: Option<Timestamp>,
 }
-
-impl Tokens {
-    pub(crate) fn new(tokens: Vec<Token>) -> Result<Self, Error> {
-        let entries = tokens.into_iter().map(|token| {
-            if token.principal.is_system() || token.tenant.as_str() == reserved::TENANT {
-                return Err(Error::SystemToken {
-                    tenant: token.tenant,
-                    principal: token.principal,
-                });
-            }
-            let reads_log = token.reads_log();
-            let reader = Reader {
-                tenant: token.tenant,
-                principal: token.principal,
-            };
-            let bearer = Bearer {
-                reader: Arc::new(reader),
-                reads_log,
-            };
-            Ok((token.digest, bearer))
-        });
-        Ok(Self(entries.collect::<Result<_, _>>()?))
-    }
-
-    fn find(&self, token: &str) -> Option<Bearer> {
-        self.0.get(&Hash::of(token.as_bytes())).cloned()
-    }
-}
-
-/// Whose request it is; `None` is anonymous and reads public spans only.
-pub(crate) struct Identity(pub(crate) Option<Arc<Reader>>);
 
 impl Identity {
     pub(crate) fn reader(&self) -> Option<&Reader> {
-        self.0.as_deref()
+        self.reader.as_deref()
     }
 }
 
@@ -68,14 +31,39 @@ impl FromRequestParts<Arc<State>> for Identity {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Problem> {
-        let bearer = bearer(parts, state)?;
-        Ok(Self(bearer.map(|bearer| bearer.reader)))
+        let access = access(parts, state).await?;
+        Ok(Self {
+            reader: access.as_ref().map(|access| Arc::new(access.reader())),
+            expires_at: access.and_then(|access| access.expires_at),
+        })
     }
 }
 
-/// The bearer of the token that came with the request; none without credentials.
-fn bearer(parts: &Parts, state: &State) -> Result<Option<Bearer>, Problem> {
-    let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
+/// Whom the request's token stands for, none without one; the request is counted.
+async fn access(parts: &Parts, state: &State) -> Result<Option<Access>, Problem> {
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+    let anonymous = || state.rates.of_address(peer.unwrap_or(NOWHERE));
+    let verdict = match bearer(&parts.headers) {
+        Ok(None) => return anonymous().map(|()| None),
+        Ok(Some(token)) => state.access.verify(token).await,
+        Err(problem) => return anonymous().and(Err(problem)),
+    };
+    match verdict {
+        Ok(access) => state
+            .rates
+            .of_reader(&access.reader())
+            .map(|()| Some(access)),
+        // Who tries tokens is nobody, and is counted where they come from.
+        Err(refused) => anonymous().and(Err(refusal(&refused))),
+    }
+}
+
+/// Where a request comes from that came by no connection.
+const NOWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
+/// The token of the one Authorization header.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = given.next() else {
         return Ok(None);
     };
@@ -83,12 +71,33 @@ fn bearer(parts: &Parts, state: &State) -> Result<Option<Bearer>, Problem> {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case(SCHEME).then_some(token.trim())
     });
-    let bearer = token.and_then(|token| state.tokens.find(token));
-    match (bearer, given.next()) {
-        (Some(bearer), None) => Ok(Some(bearer)),
-        _ => Err(Problem::wrong_credentials()),
+    match (token, given.next()) {
+        (Some(token), None) => Ok(Some(token)),
+        _ => Err(Problem::wrong_credentials(
+            "the Authorization header is not one bearer token",
+        )),
     }
 }
+
+fn refusal(refused: &Refused) -> Problem {
+    match refused {
+        Refused::Ledger(error) => {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "an API key or the roles of a token cannot be looked up"
+            );
+            Problem::new(
+                Code::LedgerUnavailable,
+                "the ledger, which knows the token or its roles, cannot be asked",
+            )
+        }
+        refused => Problem::wrong_credentials(refused.to_string()),
+    }
+}
+
+/// The roles whose holders may read all of a tenant's log.
+const LOG_READERS: [&str; 2] = [RoleName::ADMIN, "auditor"];
 
 /// A request for a tenant's log as a whole (LED-8); who may not read all of it is told no more than that it is not there.
 pub(crate) struct Auditor(pub(crate) Arc<Reader>);
@@ -97,10 +106,17 @@ impl FromRequestParts<Arc<State>> for Auditor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Problem> {
-        match bearer(parts, state)? {
-            Some(bearer) if bearer.reads_log => Ok(Self(bearer.reader)),
-            Some(_) => Err(no_log()),
-            None => Err(Problem::no_credentials()),
+        let access = access(parts, state).await?;
+        let access = access.ok_or_else(Problem::no_credentials)?;
+        let roles = state.access.roles(&access).await;
+        let roles = roles.map_err(|refused| refusal(&refused))?;
+        if roles
+            .iter()
+            .any(|role| LOG_READERS.contains(&role.as_str()))
+        {
+            Ok(Self(Arc::new(access.reader())))
+        } else {
+            Err(no_log())
         }
     }
 }
@@ -125,7 +141,7 @@ impl FromRequestParts<Arc<State>> for Publisher {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Problem> {
-        let Identity(reader) = Identity::from_request_parts(parts, state).await?;
+        let Identity { reader, .. } = Identity::from_request_parts(parts, state).await?;
         reader.map(Self).ok_or_else(Problem::no_credentials)
     }
 }

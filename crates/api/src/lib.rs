@@ -16,17 +16,21 @@ mod access;
 mod identity;
 mod parameters;
 mod problem;
+mod rate;
 mod route;
+mod share;
 
 mod log;
 mod operations;
 mod publish;
 mod receipt;
+mod signed;
+mod standing;
 mod stream;
 mod tiles;
 mod timeline;
 
 pub mod metric;
 
-pub use config::{Check, Config, Error, Token};
+pub use config::{Check, Config, Error, Rate};
 pub use server::{Api, Bound, Resources};

@@ -12,5 +12,7 @@ pub const QUARANTINE_FAILED: &str = "logline_api_quarantine_failed_total";
 pub const STREAMS: &str = "logline_api_streams";
 /// Streams that ended; label `reason`.
 pub const STREAMS_ENDED: &str = "logline_api_streams_ended_total";
+/// Connections closed at once: their address had as many as it may.
+pub const CONNECTIONS_REFUSED: &str = "logline_api_connections_refused_total";
 /// Connections that are open.
 pub const CONNECTIONS: &str = "logline_api_connections";

@@ -8,8 +8,8 @@ use axum::{
 use logline_span::{Code, Refusal};
 use serde::Serialize;
 
-/// How long a client waits before it tries again after a 429 or 503, in seconds.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// How long a client waits before it tries again after a 429 or 503, in seconds, where nothing else is known.
+const RETRY_AFTER_S: u64 = 1;
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"logline\"");
 const CHALLENGE_INVALID: HeaderValue =
     HeaderValue::from_static("Bearer realm=\"logline\", error=\"invalid_token\"");
@@ -20,6 +20,7 @@ const CHALLENGE_INVALID: HeaderValue =
 pub(crate) struct Problem {
     refusal: Refusal,
     challenge: Option<HeaderValue>,
+    retry_after_s: u64,
 }
 
 #[derive(Serialize)]
@@ -52,11 +53,18 @@ impl Problem {
     }
 
     /// Credentials were sent and they are not valid.
-    pub(crate) fn wrong_credentials() -> Self {
-        let detail = "the Authorization header holds no valid bearer token";
+    pub(crate) fn wrong_credentials(detail: impl Into<String>) -> Self {
         let mut problem = Self::new(Code::Unauthorized, detail);
         problem.challenge = Some(CHALLENGE_INVALID);
         problem
+    }
+
+    /// Says when to come back, after a 429 or 503.
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self {
+            retry_after_s: seconds,
+            ..self
+        }
     }
 
     pub(crate) fn code(&self) -> Code {
@@ -94,6 +102,7 @@ impl From<Refusal> for Problem {
         Self {
             refusal,
             challenge: None,
+            retry_after_s: RETRY_AFTER_S,
         }
     }
 }
@@ -104,7 +113,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         match self.status() {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+                headers.insert(header::RETRY_AFTER, self.retry_after_s.into());
             }
             _ => {}
         }

@@ -3,6 +3,8 @@
 mod body;
 mod entry;
 
+pub(crate) use self::entry::now;
+
 #[cfg(test)]
 mod tests;
 

@@ -10,8 +10,8 @@ use logline_span::Code;
 use tower_http::cors::CorsLayer;
 
 use crate::{
-    access, log, operations, problem::Problem, publish, receipt, server::State, stream, tiles,
-    timeline,
+    access, log, operations, problem::Problem, publish, receipt, server::State, standing, stream,
+    tiles, timeline,
 };
 
 /// One call.
@@ -47,6 +47,7 @@ const ROUTES: &[Route] = &[
     }),
     call("GET", "/api/log/{tenant}/tile/{*path}", || get(tiles::tile)),
     call("GET", "/api/verify", || get(log::verify)),
+    call("GET", "/api/standing", || get(standing::standing)),
     call("GET", "/healthz", || get(operations::health)),
     call("GET", "/readyz", || get(operations::ready)),
     call("GET", "/metrics", || get(operations::metrics)),

@@ -2,16 +2,19 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use logline_access::Verifier;
 use logline_bus::Bus;
-use logline_span::Limits;
+use logline_span::{Limits, Reader};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{Check, Config, Error},
     connection, cors,
-    identity::Tokens,
+    rate::Rates,
     route,
+    share::Shares,
+    signed::Signatures,
 };
 
 /// What the API works with.
@@ -19,6 +22,8 @@ use crate::{
 pub struct Resources {
     /// Where spans are published, and where streams read.
     pub bus: Bus,
+    /// Says whom a token stands for.
+    pub access: Verifier,
     /// Reads the ledger as the identity that asks.
     pub reader: logline_ledger::Reader,
     /// Bounds on spans, the same as the projector's.
@@ -30,13 +35,17 @@ pub struct Resources {
 /// What every request sees.
 pub(crate) struct State {
     pub(crate) config: Config,
-    pub(crate) tokens: Tokens,
+    pub(crate) access: Verifier,
+    pub(crate) rates: Rates,
+    pub(crate) signatures: Signatures,
     pub(crate) bus: Bus,
     pub(crate) reader: logline_ledger::Reader,
     pub(crate) limits: Limits,
     pub(crate) checks: Vec<Check>,
     /// One permit for each stream that may be open.
     pub(crate) streams: Arc<Semaphore>,
+    /// How many of them each reader has, and all that are nobody together.
+    pub(crate) stream_shares: Arc<Shares<Option<Arc<Reader>>>>,
     /// The tasks that feed streams.
     pub(crate) tasks: TaskTracker,
     /// Ends every stream.
@@ -59,9 +68,8 @@ impl Api {
     /// Checks the configuration and listens.
     ///
     /// # Errors
-    /// A token or origin that may not be, or an address that cannot be listened on.
-    pub async fn bind(mut config: Config, resources: Resources) -> Result<Bound, Error> {
-        let tokens = Tokens::new(std::mem::take(&mut config.tokens))?;
+    /// An origin that may not be, or an address that cannot be listened on.
+    pub async fn bind(config: Config, resources: Resources) -> Result<Bound, Error> {
         let cors = cors::layer(&config.cors_origins)?;
         let listen = |source| Error::Listen {
             listen: config.listen,
@@ -71,7 +79,10 @@ impl Api {
         let addr = listener.local_addr().map_err(listen)?;
         let state = Arc::new(State {
             streams: Arc::new(Semaphore::new(config.streams_max)),
-            tokens,
+            stream_shares: Shares::new(),
+            rates: Rates::new(config.rate),
+            signatures: Signatures::default(),
+            access: resources.access,
             bus: resources.bus,
             reader: resources.reader,
             limits: resources.limits,
@@ -112,6 +123,7 @@ impl Bound {
         };
         let limits = connection::Limits {
             connections_max: state.config.connections_max,
+            connections_per_address_max: state.config.connections_per_address_max,
             write_stall: Duration::from_millis(state.config.write_stall_ms),
             drain: Duration::from_millis(state.config.drain_ms),
         };

@@ -14,7 +14,7 @@ use axum::{
 };
 use futures_util::{StreamExt, stream as streams};
 use logline_bus::{Error, Start, Tail};
-use logline_span::{Code, Reader};
+use logline_span::{Code, Reader, Sealed, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, Interval, MissedTickBehavior},
@@ -39,12 +39,17 @@ const FRAMES_MAX: usize = 16;
 /// How long browsers wait before they connect again, in milliseconds.
 const RECONNECT_MS: u32 = 1000;
 
+/// After this long a reader connects again and shows the token again: a revoked one loses its streams.
+const SESSION_MAX: Duration = Duration::from_secs(3600);
+
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Shutdown,
     SlowReader,
     BusLost,
+    /// The reader's token has ended, or must be shown again.
+    Expired,
     /// The reader closed it: nobody is told.
     Left,
 }
@@ -55,6 +60,7 @@ impl End {
             Self::Shutdown => "shutdown",
             Self::SlowReader => "slow_reader",
             Self::BusLost => "bus_lost",
+            Self::Expired => "expired",
             Self::Left => "left",
         }
     }
@@ -75,14 +81,7 @@ pub(crate) async fn stream(
     let mut parameters = Parameters::parse(&uri, &known)?;
     let filters = Filters::take(&mut parameters)?;
     let after = resume_token(&mut parameters, &headers)?;
-    let permit = Arc::clone(&state.streams)
-        .try_acquire_owned()
-        .map_err(|_| {
-            Problem::new(
-                Code::RateLimited,
-                "too many streams are open on this server",
-            )
-        })?;
+    let place = place(&state, identity.reader.clone())?;
     let bus_problem = |error| Problem::from(publish::bus_refusal(&error));
     if !state.bus.connected().borrow().up {
         return Err(Problem::new(
@@ -110,14 +109,15 @@ pub(crate) async fn stream(
     let (end, ended) = oneshot::channel();
     let feed = Feed {
         state: Arc::clone(&state),
-        reader: identity.0,
+        reader: identity.reader,
+        ends_at: session_end(identity.expires_at),
         filters,
         frames,
         seen: after,
         told: after,
     };
     state.tasks.spawn(async move {
-        let _permit = permit;
+        let _place = place;
         // It fails where the reader has gone.
         let _ = end.send(feed.run(tail).await);
     });
@@ -133,6 +133,30 @@ pub(crate) async fn stream(
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, Body::from_stream(frames.map(Ok::<_, Infallible>))).into_response())
+}
+
+/// A place among the streams: one of all, and one of the reader's own share, so that nobody can take them all.
+fn place(state: &State, reader: Option<Arc<Reader>>) -> Result<impl Send + 'static, Problem> {
+    let too_many = |whose| {
+        let detail = format!("too many streams are open {whose}");
+        Problem::new(Code::RateLimited, detail)
+    };
+    let (most, whose) = match &reader {
+        Some(_) => (state.config.streams_per_reader_max, "as this principal"),
+        None => (state.config.streams_anonymous_max, "without a token"),
+    };
+    let share = state.stream_shares.take(reader, most);
+    let share = share.ok_or_else(|| too_many(whose))?;
+    let permit = Arc::clone(&state.streams).try_acquire_owned();
+    let permit = permit.map_err(|_| too_many("on this server"))?;
+    Ok((share, permit))
+}
+
+/// When the reader must show a token again.
+fn session_end(expires_at: Option<Timestamp>) -> Instant {
+    let left_us = expires_at.map(|at| at.as_micros().saturating_sub(publish::now().as_micros()));
+    let left_us = left_us.map_or(u64::MAX, |left| u64::try_from(left).unwrap_or_default());
+    Instant::now() + SESSION_MAX.min(Duration::from_micros(left_us))
 }
 
 /// Where the reader stopped: the header, which browsers send when they connect again, stands above the parameter.
@@ -157,6 +181,7 @@ fn resume_token(
 struct Feed {
     state: Arc<State>,
     reader: Option<Arc<Reader>>,
+    ends_at: Instant,
     filters: Filters,
     frames: mpsc::Sender<String>,
     /// The last message looked at.
@@ -181,6 +206,7 @@ impl Feed {
             biased;
             () = state.stopping.cancelled() => End::Shutdown,
             _ = lost => End::BusLost,
+            () = tokio::time::sleep_until(self.ends_at) => End::Expired,
             end = self.follow(&mut tail) => end,
         };
         open.decrement(1.0);
@@ -206,7 +232,10 @@ impl Feed {
             if !may_read || !self.filters.matches(&sealed) {
                 continue;
             }
-            let frame = format!("event: span\nid: {number}\ndata: {}\n\n", sealed.to_json());
+            let frame = format!(
+                "event: span\nid: {number}\ndata: {}\n\n",
+                self.shown(sealed).await
+            );
             if let Err(end) = self.send(frame).await {
                 return end;
             }
@@ -214,12 +243,21 @@ impl Feed {
         }
     }
 
+    /// As a page shows it; while the ledger cannot be asked whose the key is, a signed span comes without that.
+    async fn shown(&self, sealed: Sealed) -> String {
+        let session = self.state.reader.as_reader(self.reader.as_deref());
+        let shown = self.state.signatures.shown(&session, &sealed);
+        timeline::read(shown)
+            .await
+            .unwrap_or_else(|_| sealed.to_json())
+    }
+
     /// The next span on the bus; while there is none, the reader sees heartbeats.
     async fn next(
         &mut self,
         tail: &mut Tail,
         heartbeat: &mut Interval,
-    ) -> Result<(u64, logline_span::Sealed), End> {
+    ) -> Result<(u64, Sealed), End> {
         let mut next = pin!(tail.next());
         loop {
             tokio::select! {

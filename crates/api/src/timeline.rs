@@ -13,7 +13,7 @@ use logline_ledger::{AsOf, Error, Page, Query};
 use logline_span::{Code, Refusal, Seq, SpanId, Timestamp};
 
 pub(crate) use self::filters::{FILTERS, Filters};
-use crate::{identity::Identity, parameters::Parameters, problem::Problem, server::State};
+use crate::{identity::Identity, parameters::Parameters, problem::Problem, server::State, signed};
 
 /// How long the ledger may take to answer a read: a stalled one is as good as away (API-4).
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,8 +43,10 @@ pub(crate) async fn list(
         as_of: as_of(&mut parameters)?,
         ..filters
     };
-    let page = read(state.reader.as_reader(identity.reader()).timeline(&query)).await?;
-    Ok(([(header::CONTENT_TYPE, JSON)], page_text(&page)).into_response())
+    let session = state.reader.as_reader(identity.reader());
+    let page = read(session.timeline(&query)).await?;
+    let spans = read(signed::shown(&session, &page.spans)).await?;
+    Ok(([(header::CONTENT_TYPE, JSON)], page_text(&page, &spans)).into_response())
 }
 
 /// `GET /api/spans/{id}`: the latest version, or the one that `seq` and `as_of` name.
@@ -60,15 +62,12 @@ pub(crate) async fn one(
     let id: SpanId = segment(path)?
         .parse()
         .map_err(|refusal: Refusal| refusal.at("/id"))?;
-    match read(
-        state
-            .reader
-            .as_reader(identity.reader())
-            .get(id, seq, as_of),
-    )
-    .await?
-    {
-        Some(sealed) => Ok(([(header::CONTENT_TYPE, JSON)], sealed.to_json()).into_response()),
+    let session = state.reader.as_reader(identity.reader());
+    match read(session.get(id, seq, as_of)).await? {
+        Some(sealed) => {
+            let spans = read(signed::shown(&session, &[sealed])).await?;
+            Ok(([(header::CONTENT_TYPE, JSON)], spans.concat()).into_response())
+        }
         None => Err(Problem::new(
             Code::NotFound,
             "there is no such span that you may read",
@@ -149,18 +148,13 @@ fn limit(parameters: &mut Parameters) -> Result<u32, Problem> {
     })
 }
 
-fn as_of(parameters: &mut Parameters) -> Result<AsOf, Problem> {
+pub(crate) fn as_of(parameters: &mut Parameters) -> Result<AsOf, Problem> {
     let instant: Option<Timestamp> = parameters.take("as_of")?;
     Ok(instant.map_or(AsOf::Latest, AsOf::At))
 }
 
 /// Spans are written as the ledger has them: their JSON is not parsed on the way.
-fn page_text(page: &Page) -> String {
-    let spans: Vec<String> = page
-        .spans
-        .iter()
-        .map(logline_span::Sealed::to_json)
-        .collect();
+fn page_text(page: &Page, spans: &[String]) -> String {
     let quoted =
         |text: Option<String>| text.map_or("null".to_owned(), |text| format!("\"{text}\""));
     let next = quoted(page.next.as_ref().map(ToString::to_string));

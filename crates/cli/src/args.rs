@@ -90,6 +90,14 @@ pub(crate) enum Command {
     Republish(command::restore::Republish),
     /// Make an Ed25519 key pair.
     Keygen(command::keygen::Keygen),
+    /// Make, show, list and revoke bearer tokens and API keys.
+    Token(command::token::TokenArgs),
+    /// Grant, revoke and list roles.
+    Role(command::role::RoleArgs),
+    /// Bind, revoke and list the public keys of people.
+    Key(command::role::KeyArgs),
+    /// Give a tenant its first admin.
+    Tenant(command::role::TenantArgs),
     /// Work on spans without a server.
     Span(command::span::SpanArgs),
     /// Print completions for a shell.

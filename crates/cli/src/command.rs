@@ -12,15 +12,18 @@ pub(crate) mod publish;
 pub(crate) mod quarantine;
 pub(crate) mod query;
 pub(crate) mod restore;
+pub(crate) mod role;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod span;
 pub(crate) mod tail;
+pub(crate) mod token;
 pub(crate) mod verify;
 
-use std::future::Future;
+use std::{future::Future, time::SystemTime};
 
 use anyhow::{Context, Result};
+use logline_span::Timestamp;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
@@ -51,9 +54,25 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Command::Republish(command) => restore::republish(&global, &command),
         Command::Quarantine(command) => quarantine::run(&global, &command),
         Command::Keygen(command) => keygen::run(&global, &command),
+        Command::Token(command) => token::run(&global, &command),
+        Command::Role(command) => role::run(&global, &command),
+        Command::Key(command) => role::run_key(&global, &command),
+        Command::Tenant(command) => role::run_tenant(&global, &command),
         Command::Span(command) => span::run(&command),
         Command::Completions(command) => completions::run(&command),
     }
+}
+
+/// The wall clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command is where a person meets the clock"
+)]
+fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// The runtime of commands that wait.

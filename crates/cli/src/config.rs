@@ -1,5 +1,6 @@
 //! The settings of a process: parsed and validated once, all faults reported together, then passed by value.
 
+mod access;
 mod layers;
 
 use std::{
@@ -18,6 +19,8 @@ use layers::Given;
 
 use crate::{args::Global, stack};
 
+pub(crate) use self::access::{IssuerSettings, Roles};
+
 /// Every setting; `config.default.toml` says what each means.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) signer: Signer,
     pub(crate) actors: Actors,
     pub(crate) sandbox: Sandbox,
+    pub(crate) access: access::Access,
     pub(crate) api: Api,
     /// The user's cache directory, from the environment.
     #[serde(skip)]
@@ -220,8 +224,13 @@ pub(crate) struct Api {
     pub(crate) sealed_wait_ms: u64,
     pub(crate) heartbeat_ms: u64,
     pub(crate) slow_reader_ms: u64,
+    pub(crate) rate_per_second: u32,
+    pub(crate) rate_burst: u32,
     pub(crate) streams_max: usize,
+    pub(crate) streams_per_reader_max: usize,
+    pub(crate) streams_anonymous_max: usize,
     pub(crate) connections_max: usize,
+    pub(crate) connections_per_address_max: usize,
     pub(crate) write_stall_ms: u64,
     pub(crate) drain_ms: u64,
     pub(crate) cors_origins: Vec<String>,
@@ -386,6 +395,7 @@ impl Settings {
         .into_iter()
         .collect();
         let sections = [
+            ("access", self.access.section()),
             ("bus", bus),
             ("keys", keys),
             ("ledger", ledger),
@@ -484,6 +494,9 @@ impl Settings {
                 "bus.ingest_bytes_max is below 16 MiB, which a few large spans fill".to_owned(),
             );
         }
+        if let Err(error) = self.access() {
+            faults.push(format!("{error:#}"));
+        }
         let witnesses = self.signer.witnesses.iter().map(Witness::read);
         faults.extend(witnesses.filter_map(Result::err));
         let hex = [
@@ -503,7 +516,7 @@ impl Settings {
 
 impl Api {
     /// As [`Settings::bounds`].
-    fn bounds(&self) -> [(&'static str, u64, u64, u64); 11] {
+    fn bounds(&self) -> [(&'static str, u64, u64, u64); 16] {
         [
             (
                 "api.span_bytes_max",
@@ -532,7 +545,32 @@ impl Api {
             ("api.sealed_wait_ms", self.sealed_wait_ms, 1, 60_000),
             ("api.heartbeat_ms", self.heartbeat_ms, 100, 600_000),
             ("api.slow_reader_ms", self.slow_reader_ms, 100, 600_000),
+            (
+                "api.rate_per_second",
+                u64::from(self.rate_per_second),
+                0,
+                1_000_000,
+            ),
+            ("api.rate_burst", u64::from(self.rate_burst), 1, 1_000_000),
             ("api.streams_max", self.streams_max as u64, 1, 100_000),
+            (
+                "api.streams_per_reader_max",
+                self.streams_per_reader_max as u64,
+                1,
+                100_000,
+            ),
+            (
+                "api.streams_anonymous_max",
+                self.streams_anonymous_max as u64,
+                0,
+                100_000,
+            ),
+            (
+                "api.connections_per_address_max",
+                self.connections_per_address_max as u64,
+                1,
+                1_000_000,
+            ),
             (
                 "api.connections_max",
                 self.connections_max as u64,

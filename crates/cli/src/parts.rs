@@ -1,9 +1,10 @@
 //! Composition: builds the parts that a process runs, hands each its resources, and ends them together.
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
+use logline_access::{Access, Refused, Verifier};
 use logline_actors::{Actors, Backoff, State};
 use logline_api::{Api, Check};
 use logline_bus::{Admitted, Bus, access::Login};
@@ -11,11 +12,11 @@ use logline_ledger::{IdentityKey, Reader, Writer};
 use logline_projector::Projector;
 use logline_sandbox::Sandbox;
 use logline_signer::Signer;
-use logline_span::{Hash, SigningKey};
+use logline_span::SigningKey;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Hidden, LogFormat, Settings, Token, Witness};
+use crate::config::{self, Hidden, LogFormat, Settings, Witness};
 
 /// How long the parts have to end after a signal (EXE-9).
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -177,7 +178,7 @@ fn log_key(settings: &Settings) -> Result<SigningKey> {
     key_of_file(file)
 }
 
-fn key_of_file(file: &str) -> Result<SigningKey> {
+pub(crate) fn key_of_file(file: &str) -> Result<SigningKey> {
     let pem =
         std::fs::read_to_string(file).with_context(|| format!("cannot read the key `{file}`"))?;
     SigningKey::from_pem(&pem).with_context(|| {
@@ -397,24 +398,10 @@ impl Parts {
         }
         let bus = connect(&part_bus_config(settings, Login::Callout), &self.shutdown).await?;
         let callout = bus.serve_callout(&key_of_file(file)?).await?;
-        let tokens: Vec<logline_api::Token> = settings
-            .api
-            .tokens
-            .iter()
-            .map(token)
-            .collect::<Result<_>>()?;
-        let tokens = Arc::new(tokens);
+        let verifier = verifier(settings)?;
         let identify = move |shown: logline_bus::Secret| {
-            let digest = Hash::of(shown.expose().as_bytes());
-            let found = tokens.iter().find(|token| token.digest == digest);
-            let admitted = found.map(|token| Admitted {
-                reader: logline_span::Reader {
-                    tenant: token.tenant.clone(),
-                    principal: token.principal.clone(),
-                },
-                expires_at: None,
-            });
-            std::future::ready(admitted)
+            let verifier = verifier.clone();
+            async move { admitted(verifier.verify(shown.expose()).await) }
         };
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
@@ -431,13 +418,14 @@ impl Parts {
                 &ledger_config(settings, &settings.ledger.reader_url, "api"),
                 identity_key(settings)?,
             )?,
+            access: verifier(settings)?,
             limits: settings.limits(),
             checks,
         };
         let api = &settings.api;
         let config = logline_api::Config {
             listen: api.listen,
-            tokens: api.tokens.iter().map(token).collect::<Result<_>>()?,
+            rate: rate(api),
             cors_origins: api.cors_origins.clone(),
             span_bytes_max: api.span_bytes_max,
             batch_bytes_max: api.batch_bytes_max,
@@ -447,7 +435,10 @@ impl Parts {
             heartbeat_ms: api.heartbeat_ms,
             slow_reader_ms: api.slow_reader_ms,
             streams_max: api.streams_max,
+            streams_per_reader_max: api.streams_per_reader_max,
+            streams_anonymous_max: api.streams_anonymous_max,
             connections_max: api.connections_max,
+            connections_per_address_max: api.connections_per_address_max,
             write_stall_ms: api.write_stall_ms,
             drain_ms: api.drain_ms,
         };
@@ -502,16 +493,35 @@ fn actors_config(settings: &Settings, role: logline_actors::Role) -> logline_act
     }
 }
 
-fn token(token: &Token) -> Result<logline_api::Token> {
-    Ok(logline_api::Token {
-        digest: token
-            .digest
-            .parse()
-            .context("api.tokens: a digest is `blake3:` and 64 hexadecimal digits")?,
-        tenant: token.tenant.parse().context("api.tokens")?,
-        principal: token.principal.parse().context("api.tokens")?,
-        roles: token.roles.clone(),
+/// No limit where it is 0 a second.
+fn rate(api: &config::Api) -> Option<logline_api::Rate> {
+    Some(logline_api::Rate {
+        per_second: NonZeroU32::new(api.rate_per_second)?,
+        burst: NonZeroU32::new(api.rate_burst)?,
     })
+}
+
+/// Whom tokens stand for, for whoever asks.
+pub(crate) fn verifier(settings: &Settings) -> Result<Verifier> {
+    let config = ledger_config(settings, &settings.ledger.reader_url, "access");
+    let ledger = Reader::connect(&config, identity_key(settings)?)?;
+    Ok(Verifier::new(settings.access()?, ledger)?)
+}
+
+/// What the bus is told of a token.
+fn admitted(verdict: Result<Access, Refused>) -> Option<Admitted> {
+    match verdict {
+        Ok(access) => Some(Admitted {
+            reader: access.reader(),
+            expires_at: access.expires_at,
+        }),
+        Err(Refused::Ledger(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "an API key cannot be looked up");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 /// Connects to the bus; one that is away is tried again until `shutdown`.

@@ -1,6 +1,8 @@
 //! What actors read: spans by id, of any tenant, past row-level security.
 
-use logline_span::{Position, Sealed, SpanId, TenantId};
+use std::collections::BTreeSet;
+
+use logline_span::{Position, Principal, RoleName, Sealed, SpanId, TenantId};
 use sqlx::postgres::PgPool;
 
 use crate::connection::{self, Config};
@@ -29,6 +31,27 @@ impl Actors {
     /// [`Error::Unavailable`] while Postgres is away.
     pub async fn latest(&self, tenant: &TenantId, id: SpanId) -> Result<Option<Sealed>, Error> {
         connection::again(&self.pool, || row::latest(&self.pool, tenant, id)).await
+    }
+
+    /// The roles that somebody had before a position of the tenant's chain (GOV-6).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while Postgres is away.
+    pub async fn roles(
+        &self,
+        tenant: &TenantId,
+        principal: &Principal,
+        before: Position,
+    ) -> Result<BTreeSet<RoleName>, Error> {
+        let names: Vec<String> = connection::again(&self.pool, || async {
+            let query = sqlx::query_scalar("select app.roles_of($1, $2, $3)")
+                .bind(tenant.as_str())
+                .bind(principal.as_str())
+                .bind(i64::try_from(before.get()).unwrap_or(i64::MAX));
+            Ok(query.fetch_all(&self.pool).await?)
+        })
+        .await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// The version of a span that was the latest before a position of its tenant's chain.

@@ -14,7 +14,7 @@ pub struct Finding {
 }
 
 /// A promise, the query that is true where it holds, and the remedy where it does not.
-const PROMISES: [(&str, &str, &str); 6] = [
+const PROMISES: [(&str, &str, &str); 7] = [
     (
         "the schema is there",
         "select to_regclass('ledger.span') is not null and to_regclass('ledger.universal_registry') is not null",
@@ -40,6 +40,11 @@ const PROMISES: [(&str, &str, &str); 6] = [
         r"select not exists (select from pg_class c join pg_roles r on r.oid = c.relowner
             where r.rolname like 'logline\_%' and r.rolcanlogin and c.relnamespace = to_regnamespace('ledger'))",
         "give the table to logline_owner",
+    ),
+    (
+        "roles and keys follow from the chains (GOV-6)",
+        "select app.standing_holds()",
+        "app.standing was changed by hand, or its trigger ur_standing is missing: find out who did that",
     ),
     (
         "nothing is granted to everybody",

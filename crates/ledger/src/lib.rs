@@ -7,6 +7,7 @@
 //! Start reading at `migrations/`, then [`Writer::commit`], [`ReaderSession::timeline`], [`Verifier::verify`].
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod access;
 mod actors;
 mod connection;
 mod copy;
@@ -25,6 +26,9 @@ mod signer;
 mod verifier;
 mod writer;
 
+pub use access::{
+    ApiKeyEntry, Given, Holder, NewApiKey, Standing, api_keys, enter_api_key, revoke_api_key,
+};
 pub use actors::Actors;
 pub use connection::Config;
 pub use error::{CommitError, Disposition, Error, VerifyError};

@@ -49,6 +49,10 @@ impl Reader {
         }
     }
 
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// Whether the ledger answers, for readiness.
     ///
     /// # Errors
@@ -173,7 +177,7 @@ impl ReaderSession {
 
     /// Begins a transaction that has proved who is reading (LED-2). A connection that died with a server shows it here, so the
     /// statements after this one need no second try.
-    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
         connection::again(&self.ledger.pool, || async {
             let begin = "begin isolation level repeatable read read only";
             let mut transaction = self.ledger.pool.begin_with(begin).await?;
@@ -208,7 +212,7 @@ impl ReaderSession {
 /// The tenant whose public spans govern everyone.
 const SYSTEM: &str = "system";
 
-async fn sealed_through(
+pub(crate) async fn sealed_through(
     transaction: &mut Transaction<'_, Postgres>,
 ) -> Result<Option<Timestamp>, Error> {
     let row = sqlx::query("select ledger.sealed_through()")
@@ -218,7 +222,7 @@ async fn sealed_through(
     Ok(micros.and_then(row::from_postgres))
 }
 
-fn check(as_of: AsOf, sealed_through: Option<Timestamp>) -> Result<(), Error> {
+pub(crate) fn check(as_of: AsOf, sealed_through: Option<Timestamp>) -> Result<(), Error> {
     match as_of {
         AsOf::Latest => Ok(()),
         AsOf::At(at) if sealed_through.is_some_and(|through| at <= through) => Ok(()),

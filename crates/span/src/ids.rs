@@ -168,8 +168,17 @@ text_id! {
     "must be at most 64 bytes: lower-case words of a-z and 0-9, joined by _ and grouped by ., each group beginning with a letter"
 }
 text_id! {
+    /// What somebody is in a tenant, such as `admin` or `auditor` (GOV-6).
+    RoleName, is_role, "must be 1 to 64 of a-z, 0-9, _ and -, beginning with a letter"
+}
+text_id! {
     /// Where the thing stands, as the author says.
     Status, is_status, "must be 1 to 64 of A-Z, a-z, 0-9, _ and -, not _ alone"
+}
+
+impl RoleName {
+    /// Grants and revokes roles, and binds the keys of others.
+    pub const ADMIN: &'static str = "admin";
 }
 
 impl Principal {
@@ -211,6 +220,10 @@ fn is_entity_type(text: &str) -> bool {
         group.starts_with(|c: char| c.is_ascii_lowercase()) && group.split('_').all(word)
     };
     text.len() <= ENTITY_TYPE_BYTES_MAX && text.split('.').all(group)
+}
+
+fn is_role(text: &str) -> bool {
+    is_tenant(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 fn is_status(text: &str) -> bool {

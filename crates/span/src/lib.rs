@@ -36,7 +36,7 @@ pub use draft::{Arrival, Draft, Encoding, Limits};
 pub use envelope::Span;
 pub use hash::Hash;
 pub use ids::{
-    EntityType, Position, Principal, Seq, SpanId, Status, TenantId, TraceId, Visibility,
+    EntityType, Position, Principal, RoleName, Seq, SpanId, Status, TenantId, TraceId, Visibility,
 };
 pub use json::Json;
 pub use refusal::{Code, Refusal};

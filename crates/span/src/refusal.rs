@@ -81,7 +81,7 @@ codes! {
     /// `at` lies too far in the future.
     AtInFuture = "at_in_future", 400, "Check the author's clock, or leave `at` out.";
     /// A field that the ledger alone sets.
-    LedgerField = "ledger_field", 400, "Leave out received_at, published_by, position, prev_hash and curr_hash.";
+    LedgerField = "ledger_field", 400, "Leave out received_at, published_by, position, prev_hash, curr_hash and signed_by.";
     /// A type that the system alone writes.
     ReservedType = "reserved_type", 422, "Choose a type of your own.";
     /// A `who` that begins like a name of the system.

@@ -3,13 +3,14 @@
 //! Where bus or ledger are away the job waits for them in its place, so that the order within a function holds; what
 //! is held stays held, and a process that ends meanwhile leaves it to the next one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use logline_bus::{Delivery, trace};
 use logline_ledger::Disposition;
 use logline_sandbox::{FailureCode, Limits, Outcome, Run};
-use logline_span::{Sealed, SpanId, TenantId};
+use logline_span::{RoleName, Sealed, SpanId, TenantId};
 use tracing::Instrument;
 
 use super::turns::Turn;
@@ -76,7 +77,12 @@ impl Job {
             Ok(function) => function,
             Err(unrunnable) => return self.publish(super::unrun(request, None, unrunnable)).await,
         };
-        match super::plan(request, function.as_ref(), self.limits()) {
+        let roles = if super::asks_for_roles(request, function.as_ref()) {
+            self.roles(request).await
+        } else {
+            BTreeSet::new()
+        };
+        match super::plan(request, function.as_ref(), &roles, self.limits()) {
             Plan::Answer(written) => self.publish(*written).await,
             // What would not run cannot have taken a worker down.
             Plan::Run(_, function) if self.turn.is_abandoned => {
@@ -111,6 +117,16 @@ impl Job {
                     }
                 },
             }
+        })
+        .await
+    }
+
+    /// What the request's author was when it was sealed (GOV-6).
+    async fn roles(&self, request: &Sealed) -> BTreeSet<RoleName> {
+        let (tenant, author) = (&request.span.tenant_id, &request.span.owner_id);
+        let ledger = &self.charge.shared.resources.ledger;
+        self.insist("look the author's roles up", || {
+            ledger.roles(tenant, author, request.position)
         })
         .await
     }

@@ -10,14 +10,14 @@ use crate::sample::{function, json as field, request, shown};
 const LIMITS: Limits = Limits::STANDARD;
 
 fn answer(request: &Sealed, function: Option<&Sealed>) -> Written {
-    match plan(request, function, LIMITS) {
+    match plan(request, function, &BTreeSet::new(), LIMITS) {
         Plan::Answer(written) => *written,
         Plan::Run(run, _) => panic!("it would run: {run:?}"),
     }
 }
 
 fn running(request: &Sealed, function: &Sealed) -> Run {
-    match plan(request, Some(function), LIMITS) {
+    match plan(request, Some(function), &BTreeSet::new(), LIMITS) {
         Plan::Answer(written) => panic!("it would not run: {}", shown(&written)),
         Plan::Run(run, _) => *run,
     }
@@ -158,6 +158,33 @@ fn a_function_that_is_not_there_is_reported_to_the_requester() {
         request.span.visibility = logline_span::Visibility::Private;
     });
     expect![[r#"{"at":"2026-03-28T10:00:05.000002Z","did":"executed","duration_ms":0,"entity_type":"execution","error":{"code":"function_not_found","message":"no function with the request's parent_id was sealed before the request"},"idempotency_key":"edge:run_code:0198c0de-0000-7000-8000-00000000000e:0","links":{"caused_by":"0198c0de-0000-7000-8000-00000000000e"},"owner_id":"bob","parent_id":"0198c0de-0000-7000-8000-00000000000f","related_to":["0198c0de-0000-7000-8000-00000000000f"],"status":"error","tenant_id":"acme","this":"run_code","trace_id":"0198c0de00007000800000000000000f","visibility":"private","who":"edge:run_code"}"#]].assert_eq(&shown(&answer(&request, None)));
+}
+
+#[test]
+fn a_role_of_the_author_is_as_good_as_the_name() {
+    let bobs = request(|request| request.span.owner_id = "bob".parse().unwrap());
+    let of = |invokers| {
+        function(|function| function.span.metadata = Some(field(json!({ "invokers": invokers }))))
+    };
+    let roles: BTreeSet<RoleName> = ["operator".parse().unwrap()].into();
+    for (invokers, runs) in [
+        (json!(["operator"]), true),
+        (json!(["carol", "operator"]), true),
+        (json!(["operators"]), false),
+        (json!("operator"), false),
+    ] {
+        let function = of(invokers);
+        let plan = plan(&bobs, Some(&function), &roles, LIMITS);
+        assert_eq!(matches!(plan, Plan::Run(..)), runs, "{plan:?}");
+    }
+    // The ledger is asked only where the answer decides.
+    assert!(asks_for_roles(&bobs, Some(&of(json!(["operator"])))));
+    assert!(!asks_for_roles(&bobs, Some(&of(json!(["bob"])))));
+    assert!(!asks_for_roles(&bobs, Some(&function(|_| ()))));
+    assert!(!asks_for_roles(
+        &request(|_| ()),
+        Some(&of(json!(["operator"])))
+    ));
 }
 
 #[test]

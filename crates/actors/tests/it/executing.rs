@@ -1,6 +1,7 @@
 //! From a scheduled function to its execution.
 
 use expect_test::expect;
+use logline_span::Sealed;
 use serde_json::{Value, json};
 
 use crate::world::{World, config, owner, shown};
@@ -214,6 +215,45 @@ async fn only_the_owner_and_named_invokers_may_have_a_function_run() {
         } else {
             assert_eq!(answer.output.unwrap().to_value(), principal);
         }
+    }
+}
+
+/// GOV-6: who has a role when the request is sealed, whatever became of it since.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_role_that_a_function_names_may_have_it_run() {
+    let world = World::new().await;
+    let role = |whom: &str, role: &str| json!({ "who": "an admin", "this": whom, "metadata": { "role": role } });
+    world
+        .seal("bootstrap:seed", "role_grant", role("alice", "admin"))
+        .await;
+    world
+        .seal("alice", "role_grant", role("dana", "operator"))
+        .await;
+    let more = json!({ "status": "active", "visibility": "tenant", "metadata": { "invokers": ["operator"] } });
+    let function = world
+        .function("export function main(ctx) { return ctx.input }", more)
+        .await;
+    let ask = async |principal: &str| world.request(principal, function, json!({})).await;
+    let granted = ask("dana").await;
+    world
+        .seal("alice", "role_revoke", role("dana", "operator"))
+        .await;
+    let revoked = ask("dana").await;
+    // What is not an admin's has no effect.
+    world
+        .seal("dana", "role_grant", role("dana", "operator"))
+        .await;
+    let claimed = ask("dana").await;
+    let mut tail = world.tail(&["execution", "policy_violation"]).await;
+    let _actors = world.actors().await;
+    for (request, answer) in [
+        (granted, "execution"),
+        (revoked, "policy_violation"),
+        (claimed, "policy_violation"),
+    ] {
+        let of_it = |answer: &Sealed| answer.span.caused_by == Some(request);
+        let got = tail.until(of_it).await.span.entity_type;
+        assert_eq!(got.as_str(), answer);
     }
 }
 

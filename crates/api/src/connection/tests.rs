@@ -26,6 +26,7 @@ async fn a_peer_that_does_not_read_its_answer_loses_its_connection() {
     let addr = listener.local_addr().unwrap();
     let limits = Limits {
         connections_max: 1,
+        connections_per_address_max: 1,
         write_stall: Duration::from_millis(300),
         drain: Duration::from_secs(5),
     };

@@ -76,7 +76,7 @@ pub(crate) fn origin(tenant: &TenantId, principal: &Principal) -> String {
     clippy::disallowed_methods,
     reason = "the edge is where a request meets the clock"
 )]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

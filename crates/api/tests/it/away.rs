@@ -16,7 +16,10 @@ async fn while_postgres_is_away_publishing_goes_on_and_receipts_follow() {
     let mut config = config();
     config.sealed_wait_ms = 300;
     let world = World::with_own_postgres(config).await;
-    let alice = world.alice();
+    // What a signed token says is known without a ledger; of an API key nothing is.
+    let token = world.token("acme", "alice", &["auditor"], Duration::from_secs(600));
+    let alice = world.by(&token);
+    let keyed = world.by(&logline_access::ApiKey::generate().expose());
     let mut events = alice.follow("/api/timeline/stream", None).await;
     world.postgres().stop().await.unwrap();
 
@@ -40,6 +43,8 @@ async fn while_postgres_is_away_publishing_goes_on_and_receipts_follow() {
     let receipt = format!("/api/receipts/{}", received["receipt"].as_str().unwrap());
     let span = format!("/api/spans/{}", received["id"].as_str().unwrap());
     for path in ["/api/timeline", &span, &receipt] {
+        let answer = keyed.get(path).await;
+        assert_eq!(answer.problem(), "503 ledger_unavailable", "{path}");
         let answer = alice.get(path).await;
         assert_eq!(answer.problem(), "503 ledger_unavailable", "{path}");
         assert_eq!(answer.header("retry-after"), "1");

@@ -1,5 +1,5 @@
 use axum::{body::Body, http::Method};
-use logline_api::{Api, Check, Error, Token};
+use logline_api::Check;
 use serde_json::json;
 
 use crate::world::{World, config};
@@ -96,20 +96,4 @@ async fn a_panic_is_answered_and_the_next_request_too() {
     let anonymous = world.anonymous();
     assert_eq!(anonymous.get("/readyz").await.problem(), "500 internal");
     assert_eq!(anonymous.get("/healthz").await.status, 200);
-}
-
-/// API-2: the system's names and tenant cannot be had by a token.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_the_system_is_refused_at_the_start() {
-    let world = World::new().await;
-    for (tenant, principal) in [("acme", "edge:observer"), ("system", "alice")] {
-        let mut config = config();
-        config.tokens = vec![Token::of(
-            "t",
-            tenant.parse().unwrap(),
-            principal.parse().unwrap(),
-        )];
-        let refused = Api::bind(config, world.resources(Vec::new())).await;
-        assert!(matches!(refused, Err(Error::SystemToken { .. })));
-    }
 }

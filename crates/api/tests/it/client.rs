@@ -144,6 +144,20 @@ impl Client {
         self.open(request).await.0.status().as_u16()
     }
 
+    /// Whether a connection is kept open long enough to be answered.
+    pub(crate) async fn connect(&self) -> Option<u16> {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        let request = self.request(Method::GET, "/healthz");
+        let request = request.body(Body::empty()).unwrap();
+        let response = deadline(PATIENCE, sender.send_request(request)).await;
+        Some(response.ok()?.status().as_u16())
+    }
+
     async fn open(&self, request: Request<Body>) -> (Response<Body>, JoinSet<()>) {
         let stream = TcpStream::connect(self.addr).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();

@@ -10,12 +10,15 @@
 mod client;
 mod world;
 
+mod access;
 mod away;
 mod bad_input;
 mod browser;
 mod following;
 mod log;
+mod matrix;
 mod publishing;
 mod reading;
+mod standing;
 mod tiles;
 mod verifying;

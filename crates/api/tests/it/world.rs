@@ -1,12 +1,16 @@
 //! A bus, a ledger, a projector and an API between them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
-use logline_api::{Api, Check, Config, Resources, Token};
+use logline_access::{FixedKey, Grant, Issuer, Minter, RoleTrust, Source, Tenants, Verifier};
+use logline_api::{Api, Check, Config, Resources};
 use logline_bus::{self as bus, Bus, Secret};
 use logline_ledger::{self as ledger, IdentityKey, Provision, Role, RolePassword, Writer};
 use logline_projector::Projector;
-use logline_span::Limits;
+use logline_span::{Limits, SigningKey, Timestamp};
 use logline_testkit::{Database, Nats, Postgres, deadline};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -35,18 +39,8 @@ pub(crate) struct World {
 
 /// What the API is told; a test changes what it is about.
 pub(crate) fn config() -> Config {
-    let token = |text: &str, tenant: &str, principal: &str| {
-        Token::of(text, tenant.parse().unwrap(), principal.parse().unwrap())
-    };
     Config {
-        tokens: vec![
-            token("alice's", "acme", "alice"),
-            token("bob's", "acme", "bob@acme.com"),
-            token("eve's", "other", "alice"),
-            with_role(token("olga's", "acme", "olga"), "auditor"),
-            with_role(token("mary's", "acme", "mary"), "manager"),
-            with_role(token("adam's", "other", "adam"), "admin"),
-        ],
+        rate: None,
         // Machines that run many tests at once are slow.
         sealed_wait_ms: 30_000,
         streams_max: 8,
@@ -54,9 +48,39 @@ pub(crate) fn config() -> Config {
     }
 }
 
-fn with_role(token: Token, role: &str) -> Token {
-    let roles = vec![role.to_owned()];
-    Token { roles, ..token }
+/// The key that signs tokens.
+fn issuer_key() -> SigningKey {
+    SigningKey::from_seed(&[0x15; 32])
+}
+
+/// Whose tokens are believed.
+fn access() -> logline_access::Config {
+    let token = |text: &str, tenant: &str, principal: &str| {
+        FixedKey::of(text, tenant.parse().unwrap(), principal.parse().unwrap())
+    };
+    let tenants = ["acme", "other", "third"].map(|tenant| tenant.parse().unwrap());
+    logline_access::Config {
+        audience: "logline".to_owned(),
+        issuers: vec![Issuer {
+            name: None,
+            tenants: Tenants::Listed(tenants.to_vec()),
+            source: Source::Key(issuer_key().public_key()),
+        }],
+        fixed_keys: vec![
+            token("alice's", "acme", "alice"),
+            token("bob's", "acme", "bob@acme.com"),
+            token("eve's", "other", "alice"),
+            with_role(token("olga's", "acme", "olga"), "auditor"),
+            with_role(token("mary's", "acme", "mary"), "manager"),
+            with_role(token("adam's", "other", "adam"), "admin"),
+        ],
+        role_trust: RoleTrust::Ledger,
+    }
+}
+
+fn with_role(token: FixedKey, role: &str) -> FixedKey {
+    let roles = [role.parse().unwrap()].into();
+    FixedKey { roles, ..token }
 }
 
 impl World {
@@ -160,6 +184,35 @@ impl World {
         }
     }
 
+    /// A caller with a token that this system's issuer signed.
+    pub(crate) fn minted(&self, tenant: &str, principal: &str, ttl: Duration) -> Client {
+        self.by(&self.token(tenant, principal, &[], ttl))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test mints tokens for now")]
+    pub(crate) fn token(
+        &self,
+        tenant: &str,
+        principal: &str,
+        roles: &[&str],
+        ttl: Duration,
+    ) -> String {
+        let grant = Grant {
+            tenant: tenant.parse().unwrap(),
+            principal: principal.parse().unwrap(),
+            roles: roles.iter().map(|role| role.parse().unwrap()).collect(),
+            ttl,
+        };
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let micros = i64::try_from(since.unwrap().as_micros()).unwrap();
+        let minter = Minter::new(issuer_key(), "logline");
+        minter.mint(&grant, Timestamp::from_micros(micros)).unwrap()
+    }
+
+    pub(crate) fn token_verifier(&self) -> Verifier {
+        self.store.resources(&self.bus, Vec::new()).access
+    }
+
     pub(crate) fn postgres(&self) -> &Postgres {
         match &self.store {
             Store::Own(postgres) => postgres,
@@ -167,12 +220,12 @@ impl World {
         }
     }
 
-    pub(crate) fn signers_ledger(&self) -> ledger::Signer {
-        ledger::Signer::connect(&self.store.config(Role::Signer)).unwrap()
+    pub(crate) fn admin_url(&self) -> String {
+        self.store.admin_url()
     }
 
-    pub(crate) fn resources(&self, checks: Vec<Check>) -> Resources {
-        self.store.resources(&self.bus, checks)
+    pub(crate) fn signers_ledger(&self) -> ledger::Signer {
+        ledger::Signer::connect(&self.store.config(Role::Signer)).unwrap()
     }
 
     /// Stops the API as a process would be, and waits until it has ended.
@@ -222,9 +275,11 @@ impl Store {
 
     fn resources(&self, bus: &Bus, checks: Vec<Check>) -> Resources {
         let config = self.config(Role::Reader);
+        let reader = ledger::Reader::connect(&config, identity_key()).unwrap();
         Resources {
             bus: bus.clone(),
-            reader: ledger::Reader::connect(&config, identity_key()).unwrap(),
+            access: Verifier::new(access(), reader.clone()).unwrap(),
+            reader,
             limits: Limits::STANDARD,
             checks,
         }

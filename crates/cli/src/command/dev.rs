@@ -4,19 +4,20 @@ mod example;
 mod secrets;
 mod servers;
 
-use std::{future::Future, path::Path};
+use std::{future::Future, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use logline_access::Grant;
 use logline_bus::{Bus, access::Login};
-use logline_span::{Principal, Reader, TenantId};
+use logline_span::{Principal, Reader, RoleName, TenantId};
 use tokio_util::sync::CancellationToken;
 
 use self::{secrets::Secrets, servers::Servers};
 use crate::{
     Exit,
     args::{Global, Output},
-    command::{migrate, restore, runtime, stop_signal},
-    config::{self, Hidden, LogFormat, Settings, Token},
+    command::{self, migrate, restore, runtime, stop_signal},
+    config::{self, Hidden, IssuerSettings, LogFormat, Roles, Settings, Token},
     output,
     parts::{self, Parts, Role, telemetry},
     stack::{self, Addresses},
@@ -25,6 +26,8 @@ use crate::{
 /// Whose the stack's token is; neither needs percent-encoding.
 const TENANT: &str = "dev";
 const PRINCIPAL: &str = "me";
+/// A new token is made at each start.
+const TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// That person's login in Postgres.
 const LOGIN: &str = "me";
 
@@ -81,6 +84,7 @@ async fn stay_up(
     configure(&mut settings, command, &servers, &secrets)?;
     let signer_key = secrets::signer_key(directory)?;
     settings.signer.key_file = signer_key.to_string_lossy().into_owned();
+    issue(&mut settings, directory)?;
     let shutdown = CancellationToken::new();
     let started = async {
         migrate::ledger(&settings).await?;
@@ -103,7 +107,7 @@ async fn stay_up(
         parts = started => parts.map_err(|error| name_flag(error, command))?,
         () = &mut stop => return servers.stop().await.map(|()| Exit::Done),
     };
-    let addresses = addresses(&parts, &servers, &secrets)?;
+    let addresses = addresses(&parts, &servers, &secrets, token(&settings)?)?;
     stack::write_text(&directory.join(config::STACK_FILE), &settings.stack_file())?;
     stack::keep_addresses(directory, &addresses)?;
     let greeting = async {
@@ -202,6 +206,38 @@ fn configure(
     Ok(())
 }
 
+/// The stack is its own issuer, and speaks for every tenant that its person tries.
+fn issue(settings: &mut Settings, directory: &Path) -> Result<()> {
+    let (file, public_key) = secrets::issuer_key(directory)?;
+    settings.access.issuer_key_file = file.to_string_lossy().into_owned();
+    settings.access.issuers.push(IssuerSettings {
+        name: None,
+        tenants: vec!["*".to_owned()],
+        public_key: Some(public_key.to_string()),
+        jwks_file: None,
+        jwks_url: None,
+    });
+    // Whoever has the stack has its key: it says who is what.
+    settings.access.roles = Roles::Issuer;
+    let api = &mut settings.api;
+    api.rate_per_second = 0;
+    // All that uses a private stack comes from one address, most of it as one person.
+    api.streams_per_reader_max = api.streams_max;
+    api.connections_per_address_max = api.connections_max;
+    Ok(())
+}
+
+/// The token that is shown.
+fn token(settings: &Settings) -> Result<String> {
+    let grant = Grant {
+        tenant: TENANT.parse()?,
+        principal: PRINCIPAL.parse()?,
+        roles: [RoleName::ADMIN.parse()?].into(),
+        ttl: TOKEN_TTL,
+    };
+    command::token::mint(settings, &grant)
+}
+
 async fn bind_login(settings: &Settings, secrets: &Secrets) -> Result<()> {
     let login = logline_ledger::ClientLogin {
         name: LOGIN.to_owned(),
@@ -232,7 +268,12 @@ fn name_flag(error: anyhow::Error, command: &Dev) -> anyhow::Error {
     error
 }
 
-fn addresses(parts: &Parts, servers: &Servers, secrets: &Secrets) -> Result<Addresses> {
+fn addresses(
+    parts: &Parts,
+    servers: &Servers,
+    secrets: &Secrets,
+    token: String,
+) -> Result<Addresses> {
     let api = parts.api().context("the API does not listen")?;
     Ok(Addresses {
         api: format!("http://{api}"),
@@ -240,7 +281,7 @@ fn addresses(parts: &Parts, servers: &Servers, secrets: &Secrets) -> Result<Addr
         nats_admin: servers.nats_admin_url(secrets),
         postgres: servers.postgres_url(LOGIN, &secrets.client),
         postgres_admin: servers.postgres_admin_url(),
-        token: secrets.token.clone(),
+        token,
         tenant: TENANT.to_owned(),
         principal: PRINCIPAL.to_owned(),
     })

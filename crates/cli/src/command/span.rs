@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use logline_span::{
-    Encoding, EntityType, Limits, Principal, SigningKey, SpanId, TenantId, Timestamp,
+    Encoding, EntityType, Limits, Principal, SigningKey, SpanId, TenantId,
     check::{self, Fill, Outcome},
 };
 
@@ -79,7 +79,7 @@ pub(crate) fn run(command: &SpanArgs) -> Result<Exit> {
             each_line(&sign.input, |line| {
                 let fill = Fill {
                     id: SpanId::from_uuid(uuid::Uuid::now_v7()),
-                    at: now(),
+                    at: super::now(),
                     tenant: &sign.tenant,
                     owner: &sign.owner,
                     entity_type: sign.entity_type.as_ref(),
@@ -89,17 +89,6 @@ pub(crate) fn run(command: &SpanArgs) -> Result<Exit> {
             })
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the edge where the author's clock is read"
-)]
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Longest line that is read: what the bus takes (SPAN-2), with room for the newline.

@@ -10,6 +10,9 @@ use crate::{
     output,
 };
 
+/// The end frame of a stream whose reader must show the token again.
+const EXPIRED: &str = r#"{"reason":"expired"}"#;
+
 /// Flags of `logline tail`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Tail {
@@ -31,26 +34,40 @@ pub(crate) fn run(global: &Global, command: &Tail) -> Result<Exit> {
     let mut left = command.count;
     let mut last = command.after.clone();
     let mut ended = String::new();
-    Client::new(global)?.events(
-        "/api/timeline/stream",
-        &command.filters.query(),
-        command.after.as_deref(),
-        |event, id, data| {
-            if event == "end" {
-                data.clone_into(&mut ended);
-                return Ok(false);
-            }
-            if event == "span" {
-                match form {
-                    Output::Json | Output::Ndjson => output::line(data)?,
-                    Output::Table => output::line(&output::span_row(&serde_json::from_str(data)?))?,
+    let client = Client::new(global)?;
+    loop {
+        let after = last.clone();
+        ended.clear();
+        client.events(
+            "/api/timeline/stream",
+            &command.filters.query(),
+            after.as_deref(),
+            |event, id, data| {
+                if event == "end" {
+                    data.clone_into(&mut ended);
+                    return Ok(false);
                 }
-                last = Some(id.to_owned());
-                left = left.map(|left| left.saturating_sub(1));
-            }
-            Ok(left != Some(0))
-        },
-    )?;
+                if event == "span" {
+                    match form {
+                        Output::Json | Output::Ndjson => output::line(data)?,
+                        Output::Table => {
+                            output::line(&output::span_row(&serde_json::from_str(data)?))?;
+                        }
+                    }
+                    left = left.map(|left| left.saturating_sub(1));
+                }
+                // What was passed over need not be looked at again.
+                if !id.is_empty() {
+                    last = Some(id.to_owned());
+                }
+                Ok(left != Some(0))
+            },
+        )?;
+        // The token is to be shown again; one that has ended is refused then.
+        if ended != EXPIRED {
+            break;
+        }
+    }
     if left == Some(0) {
         return Ok(Exit::Done);
     }

@@ -14,6 +14,7 @@
     reason = "long runs are asked for by the environment; publishers pause after a failure, idleness takes time"
 )]
 
+mod access;
 mod dev;
 mod faults;
 mod offline;

@@ -16,6 +16,7 @@ mod lookups;
 mod migration;
 mod reading;
 mod sending;
+mod standing;
 mod support;
 mod tampering;
 mod verifying;

@@ -150,7 +150,7 @@ fields! {
     "input" Input, "is_deleted" IsDeleted, "language" Language, "links" Links, "metadata" Metadata, "name" Name,
     "output" Output, "owner_id" OwnerId, "parent_id" ParentId, "position" Position, "prev_hash" PrevHash,
     "public_key" PublicKey, "published_by" PublishedBy, "received_at" ReceivedAt, "related_to" RelatedTo,
-    "runtime" Runtime, "seq" Seq, "signature" Signature, "status" Status, "tenant_id" TenantId, "this" This,
+    "runtime" Runtime, "seq" Seq, "signature" Signature, "signed_by" SignedBy, "status" Status, "tenant_id" TenantId, "this" This,
     "trace_id" TraceId, "visibility" Visibility, "who" Who,
 }
 
@@ -158,7 +158,12 @@ impl Field {
     const fn is_ledger(self) -> bool {
         matches!(
             self,
-            Self::CurrHash | Self::Position | Self::PrevHash | Self::PublishedBy | Self::ReceivedAt
+            Self::CurrHash
+                | Self::Position
+                | Self::PrevHash
+                | Self::PublishedBy
+                | Self::ReceivedAt
+                | Self::SignedBy
         )
     }
 }
@@ -314,7 +319,8 @@ fn value<'de, A: MapAccess<'de>>(
         Field::PrevHash => ledger.prev_hash = parsed(scribe, map)?,
         Field::PublishedBy => ledger.published_by = parsed(scribe, map)?,
         Field::ReceivedAt => ledger.received_at = parsed(scribe, map)?,
-        Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
+        // What readers are told of a signature (SPAN-10) follows from other spans and is part of none.
+        Field::SignedBy | Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
     }
     Ok(())
 }

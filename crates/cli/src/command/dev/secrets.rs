@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use logline_bus::access::Login;
-use logline_span::{Hash, SigningKey};
+use logline_span::{Hash, PublicKey, SigningKey};
 use serde::{Deserialize, Serialize};
 
-use crate::stack;
+use crate::{parts, stack};
 
 const FILE: &str = "secrets.json";
 /// File with the log's own key, which no part but the signer reads.
 const SIGNER_KEY_FILE: &str = "signer.key";
+/// File with the key that signs bearer tokens.
+const ISSUER_KEY_FILE: &str = "issuer.key";
 
 /// Passwords, keys and the name of the log.
 #[derive(Serialize, Deserialize)]
@@ -95,6 +97,17 @@ pub(super) fn signer_key(directory: &Path) -> Result<PathBuf> {
         stack::write_text(&file, &key.to_pem()?)?;
     }
     Ok(file)
+}
+
+/// The file with the key that signs this stack's bearer tokens, made where there is none; and its public half.
+pub(super) fn issuer_key(directory: &Path) -> Result<(PathBuf, PublicKey)> {
+    let file = directory.join(ISSUER_KEY_FILE);
+    if !file.is_file() {
+        let key = SigningKey::from_seed(&rand::random());
+        stack::write_text(&file, &key.to_pem()?)?;
+    }
+    let key = parts::key_of_file(&file.to_string_lossy())?;
+    Ok((file, key.public_key()))
 }
 
 /// 128 random bits, in digits that no URL has to escape.
