@@ -86,6 +86,10 @@ pub(crate) enum Command {
     Restore(command::restore::Restore),
     /// Make the timeline on the bus again from the ledger.
     Republish(command::restore::Republish),
+    /// Open psql on the stack at hand, as its person.
+    Psql(command::psql::Psql),
+    /// Make what lets people in.
+    Token(command::token::Token),
     /// Make an Ed25519 key pair.
     Keygen(command::keygen::Keygen),
     /// Work on spans without a server.

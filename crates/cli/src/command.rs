@@ -8,6 +8,7 @@ pub(crate) mod keygen;
 pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod proof;
+pub(crate) mod psql;
 pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod restore;
@@ -15,6 +16,7 @@ pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod span;
 pub(crate) mod tail;
+pub(crate) mod token;
 pub(crate) mod verify;
 
 use std::future::Future;
@@ -48,6 +50,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Command::Doctor(command) => doctor::run(&global, &command),
         Command::Restore(command) => restore::restore(&global, &command),
         Command::Republish(command) => restore::republish(&global, &command),
+        Command::Psql(command) => match psql::run(&global, &command)? {},
+        Command::Token(command) => token::run(&global, &command),
         Command::Keygen(command) => keygen::run(&global, &command),
         Command::Span(command) => span::run(&command),
         Command::Completions(command) => completions::run(&command),

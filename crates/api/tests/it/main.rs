@@ -17,5 +17,6 @@ mod following;
 mod log;
 mod publishing;
 mod reading;
+mod relaying;
 mod tiles;
 mod verifying;

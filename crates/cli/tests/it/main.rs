@@ -20,6 +20,7 @@ mod offline;
 mod outage;
 mod process;
 mod proving;
+mod psql;
 mod quiet;
 mod recovery;
 mod system;
