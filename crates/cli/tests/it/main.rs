@@ -16,6 +16,7 @@
 
 mod dev;
 mod faults;
+mod matrix;
 mod offline;
 mod outage;
 mod process;
