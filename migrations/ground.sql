@@ -17,6 +17,7 @@ begin
             ('logline_projector', 'login bypassrls'),
             ('logline_reader', 'login'),
             ('logline_signer', 'login'),
+            ('logline_outbox', 'login'),
             ('logline_actor', 'login'),
             ('logline_verifier', 'login'),
             ('logline_admin', 'login noinherit')
@@ -56,10 +57,37 @@ begin
 
     for wanted in
         select rolname as name from pg_catalog.pg_roles
-        where rolname in ('logline_client', 'logline_projector', 'logline_reader', 'logline_actor', 'logline_verifier', 'logline_signer', 'logline_admin')
+        where rolname in ('logline_client', 'logline_projector', 'logline_reader', 'logline_actor', 'logline_verifier', 'logline_signer', 'logline_outbox',
+            'logline_admin')
             and not has_database_privilege(oid, current_database(), 'connect')
     loop
         execute format('grant connect on database %I to %I', current_database(), wanted.name);
+    end loop;
+end $$;
+
+-- Large objects and code of one's own are for no login. Only a superuser may say so; a later run by anyone else finds it said.
+do $$
+declare
+    open record;
+begin
+    if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
+        return;
+    end if;
+    grant usage on language plpgsql, sql to logline_owner;
+    grant usage on language plpgsql to logline_admin;
+    for open in
+        select p.oid::regprocedure as name
+        from pg_catalog.pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        where p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '^(lo_.*|loread|lowrite)$' and a.grantee = 0
+    loop
+        execute format('revoke execute on function %s from public', open.name);
+    end loop;
+    for open in
+        select l.lanname as name
+        from pg_catalog.pg_language l, aclexplode(coalesce(l.lanacl, acldefault('l', l.lanowner))) a
+        where l.lanname in ('plpgsql', 'sql') and a.grantee = 0
+    loop
+        execute format('revoke usage on language %I from public', open.name);
     end loop;
 end $$;
 

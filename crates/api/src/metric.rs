@@ -16,3 +16,9 @@ pub const STREAMS_ENDED: &str = "logline_api_streams_ended_total";
 pub const CONNECTIONS_REFUSED: &str = "logline_api_connections_refused_total";
 /// Connections that are open.
 pub const CONNECTIONS: &str = "logline_api_connections";
+/// Rows of the outbox that are sealed.
+pub const RELAYED: &str = "logline_relay_sealed_total";
+/// Rows of the outbox that were refused.
+pub const RELAY_REFUSED: &str = "logline_relay_refused_total";
+/// Attempts of the relay that failed because the bus or the ledger was away.
+pub const RELAY_FAILURES: &str = "logline_relay_failures_total";

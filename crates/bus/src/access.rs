@@ -37,6 +37,8 @@ pub enum Login {
     Worker,
     /// Publishes for clients and shows them the timeline.
     Api,
+    /// Publishes what clients inserted into the ledger's outbox.
+    Outbox,
     /// Tells the server who a client is ([`Callout`](crate::Callout)).
     Callout,
 }
@@ -61,13 +63,14 @@ pub struct Permissions {
 
 impl Login {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Operator,
         Self::Projector,
         Self::Signer,
         Self::Observer,
         Self::Worker,
         Self::Api,
+        Self::Outbox,
         Self::Callout,
     ];
 
@@ -81,6 +84,7 @@ impl Login {
             Self::Observer => "observer",
             Self::Worker => "worker",
             Self::Api => "api",
+            Self::Outbox => "outbox",
             Self::Callout => "callout",
         }
     }
@@ -112,10 +116,11 @@ impl Login {
             ]
             .concat(),
             Self::Api => api(),
+            Self::Outbox => strings(["ingest.*.*.>"]),
             Self::Callout => return callout(),
         };
         let deny = match self {
-            Self::Api => reserved_intake(),
+            Self::Api | Self::Outbox => reserved_intake(),
             Self::Operator
             | Self::Projector
             | Self::Signer
@@ -124,8 +129,15 @@ impl Login {
             | Self::Callout => Vec::new(),
         };
         let mut heard = vec![format!("{}.>", inbox_prefix(self.name()))];
-        if self == Self::Api {
-            heard.extend(strings(["logline.>", "receipt.>", "$SRV.>"]));
+        match self {
+            Self::Api => heard.extend(strings(["logline.>", "receipt.>", "$SRV.>"])),
+            Self::Outbox => heard.extend(strings(["receipt.>"])),
+            Self::Operator
+            | Self::Projector
+            | Self::Signer
+            | Self::Observer
+            | Self::Worker
+            | Self::Callout => {}
         }
         let mut allow = publish;
         allow.push("$JS.API.STREAM.INFO.*".to_owned());

@@ -46,7 +46,7 @@ pub use intake::{Acker, Intake, IntakeConfig};
 pub use message::{
     Fingerprint, Incoming, IngestSeq, NotAReceiptToken, ReceiptToken, message_digest,
 };
-pub use publish::{Answer, Outgoing};
+pub use publish::{Answer, Awaited, Outgoing};
 pub use quarantine::{Kept, Quarantined};
 pub use receipt::{NotAReceipt, Receipt};
 pub use replay::ReplayService;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use logline_span::Encoding;
 use tracing::Instrument;
 
-use crate::{Bus, Error, IngestSeq, Receipt, Subject, header, trace};
+use crate::{Bus, Error, IngestSeq, Receipt, Subject, header, receipt::Place, trace};
 
 /// A message to publish.
 #[derive(Clone)]
@@ -42,6 +42,20 @@ pub enum Answer {
         /// Its number in `INGEST`.
         seq: IngestSeq,
     },
+}
+
+/// A message that the bus has, and whose receipt is on its way.
+pub struct Awaited {
+    /// Its number in `INGEST`.
+    pub seq: IngestSeq,
+    place: Place,
+}
+
+impl Awaited {
+    /// Waits for the receipt. It may be lost with the connection: bound the wait, and publish again where that is harmless.
+    pub async fn receipt(mut self) -> Option<Receipt> {
+        (&mut self.place.receipt).await.ok()
+    }
 }
 
 impl Bus {
@@ -75,10 +89,28 @@ impl Bus {
     pub async fn publish_sealed(
         &self,
         subject: &Subject,
-        mut outgoing: Outgoing,
+        outgoing: Outgoing,
         wait: Duration,
     ) -> Result<Answer, Error> {
         let deadline = tokio::time::Instant::now() + wait;
+        let awaited = self.publish_awaited(subject, outgoing).await?;
+        let seq = awaited.seq;
+        match tokio::time::timeout_at(deadline, awaited.receipt()).await {
+            Ok(Some(receipt)) => Ok(Answer::Receipt(receipt)),
+            Ok(None) | Err(_) => Ok(Answer::Pending { seq }),
+        }
+    }
+
+    /// Publishes a message for sealing and waits until the bus has it; its receipt may be awaited after that.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Bus::publish`].
+    pub async fn publish_awaited(
+        &self,
+        subject: &Subject,
+        mut outgoing: Outgoing,
+    ) -> Result<Awaited, Error> {
         let Subject::Ingest {
             tenant, principal, ..
         } = subject
@@ -88,13 +120,10 @@ impl Bus {
             });
         };
         let inbox = &self.inner.inbox;
-        let mut place = inbox.place(&self.inner.client, tenant, principal).await?;
+        let place = inbox.place(&self.inner.client, tenant, principal).await?;
         outgoing.receipt = Some(place.address.clone());
         let seq = self.publish(subject, outgoing).await?;
-        match tokio::time::timeout_at(deadline, &mut place.receipt).await {
-            Ok(Ok(receipt)) => Ok(Answer::Receipt(receipt)),
-            Ok(Err(_)) | Err(_) => Ok(Answer::Pending { seq }),
-        }
+        Ok(Awaited { seq, place })
     }
 
     /// Sends one message and awaits its acknowledgement; `duplicate` is a failure (BUS-3).

@@ -7,7 +7,7 @@ use logline_span::{Code, Hash, Position, Refusal, Seq, SpanId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::sending;
-pub(crate) use inbox::{Inbox, allowed};
+pub(crate) use inbox::{Inbox, Place, allowed};
 
 /// The longest pointer and sentence in a receipt or header: a field's name may be as long as a message.
 const TEXT_BYTES_MAX: usize = 1024;

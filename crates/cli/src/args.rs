@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Restore(command::restore::Restore),
     /// Make the timeline on the bus again from the ledger.
     Republish(command::restore::Republish),
+    /// Open psql on the stack at hand, as its person.
+    Psql(command::psql::Psql),
     /// Make an Ed25519 key pair.
     Keygen(command::keygen::Keygen),
     /// Make, show, list and revoke bearer tokens and API keys.

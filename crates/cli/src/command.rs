@@ -8,6 +8,7 @@ pub(crate) mod keygen;
 pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod proof;
+pub(crate) mod psql;
 pub(crate) mod publish;
 pub(crate) mod quarantine;
 pub(crate) mod query;
@@ -53,6 +54,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         Command::Restore(command) => restore::restore(&global, &command),
         Command::Republish(command) => restore::republish(&global, &command),
         Command::Quarantine(command) => quarantine::run(&global, &command),
+        Command::Psql(command) => match psql::run(&global, &command)? {},
         Command::Keygen(command) => keygen::run(&global, &command),
         Command::Token(command) => token::run(&global, &command),
         Command::Role(command) => role::run(&global, &command),

@@ -68,6 +68,7 @@ pub(crate) struct Bus {
     pub(crate) observer_password: Hidden,
     pub(crate) worker_password: Hidden,
     pub(crate) api_password: Hidden,
+    pub(crate) outbox_password: Hidden,
     pub(crate) callout_password: Hidden,
     pub(crate) callout_key_file: String,
     pub(crate) replicas: usize,
@@ -92,6 +93,7 @@ impl Bus {
             Login::Observer => Some(&self.observer_password),
             Login::Worker => Some(&self.worker_password),
             Login::Api => Some(&self.api_password),
+            Login::Outbox => Some(&self.outbox_password),
             Login::Callout => Some(&self.callout_password),
         }
     }
@@ -131,11 +133,13 @@ pub(crate) struct Ledger {
     pub(crate) reader_url: Hidden,
     pub(crate) actor_url: Hidden,
     pub(crate) signer_url: Hidden,
+    pub(crate) outbox_url: Hidden,
     pub(crate) verifier_url: Hidden,
     pub(crate) projector_password: Hidden,
     pub(crate) reader_password: Hidden,
     pub(crate) actor_password: Hidden,
     pub(crate) signer_password: Hidden,
+    pub(crate) outbox_password: Hidden,
     pub(crate) verifier_password: Hidden,
     pub(crate) identity_key_hex: Hidden,
     pub(crate) connections_max: u32,
@@ -349,6 +353,7 @@ impl Settings {
             ("reader_url", &ledger.reader_url),
             ("actor_url", &ledger.actor_url),
             ("signer_url", &ledger.signer_url),
+            ("outbox_url", &ledger.outbox_url),
             ("verifier_url", &ledger.verifier_url),
             ("identity_key_hex", &ledger.identity_key_hex),
         ];

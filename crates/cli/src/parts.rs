@@ -6,9 +6,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use logline_access::{Access, Refused, Verifier};
 use logline_actors::{Actors, Backoff, State};
-use logline_api::{Api, Check};
+use logline_api::{Api, Check, Relay, RelayConfig, RelayHealth, RelayResources};
 use logline_bus::{Admitted, Bus, access::Login};
-use logline_ledger::{IdentityKey, Reader, Writer};
+use logline_ledger::{IdentityKey, Outbox, Reader, Writer};
 use logline_projector::Projector;
 use logline_sandbox::Sandbox;
 use logline_signer::Signer;
@@ -56,17 +56,20 @@ pub(crate) enum Role {
     Worker,
     /// Serves HTTP, and publishing with receipts on the bus.
     Api,
+    /// Publishes what SQL clients insert.
+    Outbox,
     /// Tells the bus what the holder of a token may do there.
     Callout,
 }
 
 impl Role {
     /// Those of a private stack, whose bus asks nobody who they are.
-    pub(crate) const DEVELOPMENT: [Self; 5] = [
+    pub(crate) const DEVELOPMENT: [Self; 6] = [
         Self::Projector,
         Self::Signer,
         Self::Observer,
         Self::Worker,
+        Self::Outbox,
         Self::Api,
     ];
 
@@ -78,6 +81,7 @@ impl Role {
             Self::Observer => Login::Observer,
             Self::Worker => Login::Worker,
             Self::Api => Login::Api,
+            Self::Outbox => Login::Outbox,
             Self::Callout => Login::Callout,
         }
     }
@@ -229,11 +233,14 @@ impl Parts {
             .filter_map(|role| match role {
                 Role::Observer => Some((role.login(), logline_actors::Role::Observer)),
                 Role::Worker => Some((role.login(), logline_actors::Role::Worker)),
-                Role::Projector | Role::Signer | Role::Api | Role::Callout => None,
+                Role::Projector | Role::Signer | Role::Api | Role::Outbox | Role::Callout => None,
             })
             .collect();
         if !actors.is_empty() {
             parts.start_actors(settings, &actors, &mut checks).await?;
+        }
+        if roles.contains(&Role::Outbox) {
+            parts.start_outbox(settings, &mut checks).await?;
         }
         if roles.contains(&Role::Callout) {
             parts.start_callout(settings).await?;
@@ -337,6 +344,33 @@ impl Parts {
         self.tasks.spawn(async move {
             signer.run(shutdown).await;
             ("signer", Ok(()))
+        });
+        Ok(())
+    }
+
+    async fn start_outbox(&mut self, settings: &Settings, checks: &mut Vec<Check>) -> Result<()> {
+        let relay = Relay::new(
+            RelayConfig::STANDARD,
+            RelayResources {
+                bus: connect(&part_bus_config(settings, Login::Outbox), &self.shutdown).await?,
+                outbox: Outbox::connect(&ledger_config(
+                    settings,
+                    &settings.ledger.outbox_url,
+                    "outbox",
+                ))?,
+                on_step: None,
+            },
+        );
+        let health = relay.health();
+        checks.push(Check::new("outbox", move || match &*health.borrow() {
+            RelayHealth::Degraded { reason } => Err(reason.clone()),
+            RelayHealth::Starting => Err("not started yet".to_owned()),
+            RelayHealth::Active => Ok(()),
+        }));
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            relay.run(shutdown).await;
+            ("outbox", Ok(()))
         });
         Ok(())
     }

@@ -64,14 +64,27 @@ impl Config {
         &self,
         settings: [(&str, &str); N],
     ) -> Result<PgPool, Error> {
-        Ok(PgPoolOptions::new()
-            .max_connections(self.connections_max)
+        Ok(self
+            .pool_options(self.connections_max)
+            .connect_lazy_with(self.options()?.options(settings)))
+    }
+
+    /// One connection for listening, which ends with its use: tested instead, one that died with its server would be complained of.
+    pub(crate) fn listening(&self) -> Result<PgPool, Error> {
+        Ok(self
+            .pool_options(1)
+            .after_release(|_, _| Box::pin(std::future::ready(Ok(false))))
+            .connect_lazy_with(self.options()?))
+    }
+
+    fn pool_options(&self, connections_max: u32) -> PgPoolOptions {
+        PgPoolOptions::new()
+            .max_connections(connections_max)
             .min_connections(0)
             .acquire_timeout(self.acquire_timeout)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_lazy_with(self.options()?.options(settings)))
     }
 }
 

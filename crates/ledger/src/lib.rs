@@ -1,8 +1,8 @@
 //! The ledger: sealed spans in Postgres, append-only, one hash chain per tenant.
 //!
 //! This crate alone speaks SQL and owns `migrations/`. It stores what the projector sealed, answers readers under
-//! row-level security, and recomputes the chain from the stored columns. It never decides what is sealed, never
-//! listens, polls or pings: an idle process sends Postgres nothing.
+//! row-level security, keeps what clients inserted until it is sealed, and recomputes the chain from the stored columns.
+//! It never decides what is sealed, never polls or pings: an idle process sends Postgres nothing.
 //!
 //! Start reading at `migrations/`, then [`Writer::commit`], [`ReaderSession::timeline`], [`Verifier::verify`].
 #![warn(clippy::wildcard_enum_match_arm)]
@@ -17,6 +17,7 @@ mod inspect;
 mod intake;
 mod login;
 mod migrate;
+mod outbox;
 mod proof;
 mod query;
 mod reader;
@@ -37,6 +38,7 @@ pub use inspect::Finding;
 pub use intake::{Fingerprint, StoredOutcome};
 pub use login::{ClientLogin, bind_login};
 pub use migrate::{MigrateError, Migrated, Provision, Role, RolePassword, migrate};
+pub use outbox::{Notices, Outbox, Settled, Waiting, WaitingId};
 pub use proof::Provable;
 pub use query::{AsOf, Cursor, InvalidCursor, Page, Query};
 pub use reader::{ChainEnd, LogState, Reader, ReaderSession, SignedHead, Verified};

@@ -17,6 +17,8 @@ pub enum Role {
     Actor,
     /// Signs the heads of the chains.
     Signer,
+    /// Publishes what clients inserted.
+    Outbox,
     /// Recomputes the chains.
     Verifier,
     /// Migrates.
@@ -25,11 +27,12 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Projector,
         Self::Reader,
         Self::Actor,
         Self::Signer,
+        Self::Outbox,
         Self::Verifier,
         Self::Admin,
     ];
@@ -42,6 +45,7 @@ impl Role {
             Self::Reader => "logline_reader",
             Self::Actor => "logline_actor",
             Self::Signer => "logline_signer",
+            Self::Outbox => "logline_outbox",
             Self::Verifier => "logline_verifier",
             Self::Admin => "logline_admin",
         }

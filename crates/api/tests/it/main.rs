@@ -19,6 +19,7 @@ mod log;
 mod matrix;
 mod publishing;
 mod reading;
+mod relaying;
 mod standing;
 mod tiles;
 mod verifying;

@@ -2,15 +2,18 @@
 
 use std::{
     net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
 use logline_access::{FixedKey, Grant, Issuer, Minter, RoleTrust, Source, Tenants, Verifier};
-use logline_api::{Api, Check, Config, Resources};
+use logline_api::{Api, Check, Config, OnStep, Relay, RelayConfig, RelayResources, Resources};
 use logline_bus::{self as bus, Bus, Secret};
-use logline_ledger::{self as ledger, IdentityKey, Provision, Role, RolePassword, Writer};
+use logline_ledger::{
+    self as ledger, ClientLogin, IdentityKey, Provision, Role, RolePassword, Writer, bind_login,
+};
 use logline_projector::Projector;
-use logline_span::{Limits, SigningKey, Timestamp};
+use logline_span::{Limits, Reader, SigningKey, Timestamp};
 use logline_testkit::{Database, Nats, Postgres, deadline};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -133,18 +136,17 @@ impl World {
         let addr = bound.addr();
         let mut api = JoinSet::new();
         api.spawn(bound.run(stop.clone()));
-        let mut projector = JoinSet::new();
-        let writer = Writer::connect(&store.config(Role::Projector)).unwrap();
-        projector.spawn(Projector::new(sealing(), connect(&nats).await, writer).run(stop.clone()));
-        Self {
+        let mut world = Self {
             nats,
             bus,
             addr,
             store,
             stop,
             api,
-            projector,
-        }
+            projector: JoinSet::new(),
+        };
+        world.start_projector().await;
+        world
     }
 
     pub(crate) fn anonymous(&self) -> Client {
@@ -228,6 +230,43 @@ impl World {
         ledger::Signer::connect(&self.store.config(Role::Signer)).unwrap()
     }
 
+    /// The relay's resources, on connections of its own.
+    pub(crate) async fn relay(&self, config: RelayConfig, on_step: Option<OnStep>) -> Relay {
+        let resources = RelayResources {
+            bus: connect(&self.nats).await,
+            outbox: ledger::Outbox::connect(&self.store.config(Role::Outbox)).unwrap(),
+            on_step,
+        };
+        Relay::new(config, resources)
+    }
+
+    /// Ends the projector as a crash would.
+    pub(crate) async fn kill_projector(&mut self) {
+        self.projector.shutdown().await;
+    }
+
+    pub(crate) async fn start_projector(&mut self) {
+        let writer = Writer::connect(&self.store.config(Role::Projector)).unwrap();
+        let projector = Projector::new(sealing(), connect(&self.nats).await, writer);
+        self.projector.spawn(projector.run(self.stop.clone()));
+    }
+
+    /// The URL of a person's own login in Postgres.
+    pub(crate) async fn sql_login(&self, tenant: &str, principal: &str) -> String {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let login = ClientLogin {
+            name: format!("person_{number}"),
+            password: PASSWORD.to_owned(),
+            reader: Reader {
+                tenant: tenant.parse().unwrap(),
+                principal: principal.parse().unwrap(),
+            },
+        };
+        bind_login(&self.store.admin_url(), &login).await.unwrap();
+        self.store.url(&login.name)
+    }
+
     /// Stops the API as a process would be, and waits until it has ended.
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
@@ -285,13 +324,16 @@ impl Store {
         }
     }
 
+    fn url(&self, login: &str) -> String {
+        match self {
+            Self::Own(postgres) => postgres.url(login, PASSWORD, "postgres"),
+            Self::Shared(database) => database.url_as(login, PASSWORD),
+        }
+    }
+
     fn config(&self, role: Role) -> ledger::Config {
-        let url = match self {
-            Self::Own(postgres) => postgres.url(role.name(), PASSWORD, "postgres"),
-            Self::Shared(database) => database.url_as(role.name(), PASSWORD),
-        };
         ledger::Config {
-            url,
+            url: self.url(role.name()),
             connections_max: 4,
             acquire_timeout: Duration::from_secs(5),
             application_name: "test".to_owned(),

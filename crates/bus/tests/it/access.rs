@@ -141,7 +141,7 @@ async fn each_login_publishes_where_its_part_must_and_nowhere_else() {
         writeln!(found, "{address}: {allowed}").unwrap();
     }
     expect![[r#"
-        ingest.acme.alice.activity: operator api client
+        ingest.acme.alice.activity: operator api outbox client
         ingest.acme.bootstrap:seed.manifest: operator
         ingest.acme.edge:observer.request: operator observer
         ingest.acme.edge:observer.execution: operator
@@ -159,7 +159,7 @@ async fn each_login_publishes_where_its_part_must_and_nowhere_else() {
         logline.publish.acme.alice.activity: operator client
         _R_.abc: operator projector api client
         _INBOX.abc: operator api callout client
-        $JS.API.STREAM.INFO.TIMELINE: projector signer observer worker api
+        $JS.API.STREAM.INFO.TIMELINE: projector signer observer worker api outbox
         $JS.API.STREAM.CREATE.OTHER: nobody
         $JS.API.STREAM.UPDATE.INGEST: nobody
         $JS.API.STREAM.DELETE.TIMELINE: nobody

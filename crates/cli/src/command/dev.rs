@@ -176,6 +176,7 @@ fn configure(
     bus.observer_password = Hidden::new(secrets.bus(Login::Observer));
     bus.worker_password = Hidden::new(secrets.bus(Login::Worker));
     bus.api_password = Hidden::new(secrets.bus(Login::Api));
+    bus.outbox_password = Hidden::new(secrets.bus(Login::Outbox));
     bus.development = false;
     let ledger = &mut settings.ledger;
     ledger.log_name.clone_from(&secrets.log_name);
@@ -188,11 +189,13 @@ fn configure(
     ledger.reader_url = url(logline_ledger::Role::Reader, &secrets.reader);
     ledger.actor_url = url(logline_ledger::Role::Actor, &secrets.actor);
     ledger.signer_url = url(logline_ledger::Role::Signer, &secrets.signer);
+    ledger.outbox_url = url(logline_ledger::Role::Outbox, &secrets.outbox);
     ledger.verifier_url = url(logline_ledger::Role::Verifier, &secrets.verifier);
     ledger.projector_password = Hidden::new(&secrets.projector);
     ledger.reader_password = Hidden::new(&secrets.reader);
     ledger.actor_password = Hidden::new(&secrets.actor);
     ledger.signer_password = Hidden::new(&secrets.signer);
+    ledger.outbox_password = Hidden::new(&secrets.outbox);
     ledger.verifier_password = Hidden::new(&secrets.verifier);
     settings.keys.signing_key_hex = Hidden::new(&secrets.signing_key_hex);
     settings.keys.signing_key_file.clear();
@@ -249,7 +252,8 @@ async fn bind_login(settings: &Settings, secrets: &Secrets) -> Result<()> {
     };
     logline_ledger::bind_login(settings.ledger.admin_url.expose(), &login)
         .await
-        .context("cannot make the login of psql")
+        .context("cannot make the login of psql")?;
+    Ok(())
 }
 
 /// A taken port is said with the flag that moves it.

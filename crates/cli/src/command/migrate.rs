@@ -67,6 +67,7 @@ pub(crate) async fn ledger(settings: &Settings) -> Result<Vec<i64>> {
         (Role::Reader, &ledger.reader_password),
         (Role::Actor, &ledger.actor_password),
         (Role::Signer, &ledger.signer_password),
+        (Role::Outbox, &ledger.outbox_password),
         (Role::Verifier, &ledger.verifier_password),
     ];
     let provision = Provision {

@@ -1,5 +1,7 @@
 //! `logline token`: bearer tokens and API keys (API-2).
 
+mod psql;
+
 use std::{io::Read, time::Duration};
 
 use anyhow::{Context, Result, bail};
@@ -49,6 +51,8 @@ enum TokenCommand {
         /// The token; `-` reads it from standard input, so that no process list shows it.
         token: String,
     },
+    /// Make a person's own login in Postgres, for psql and other SQL clients.
+    Psql(psql::Psql),
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +87,7 @@ pub(crate) fn run(global: &Global, command: &TokenArgs) -> Result<Exit> {
         TokenCommand::Revoke { key } => revoke(global, &settings, key),
         TokenCommand::List { tenant } => list(global, &settings, tenant.as_ref()),
         TokenCommand::Show { token } => show(global, &settings, token),
+        TokenCommand::Psql(command) => psql::run(global, command),
     }
 }
 

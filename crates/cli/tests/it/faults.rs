@@ -9,6 +9,7 @@ mod account;
 use std::{
     collections::BTreeMap,
     fmt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,10 +19,13 @@ use std::{
 
 use logline_bus::{Answer, Bus, Filter, Receipt, Start, Subject};
 use logline_span::SpanId;
-use logline_testkit::deadline;
+use logline_testkit::{Nats, Postgres, deadline};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+};
 
 use self::account::{Account, Promise};
 use crate::{
@@ -66,6 +70,14 @@ enum Fault {
     Restart(usize),
 }
 
+/// What faults strike, each under one fault at a time.
+struct Targets {
+    directory: PathBuf,
+    postgres: Mutex<Postgres>,
+    nats: Mutex<Nats>,
+    parts: [Mutex<Part>; PARTS.len()],
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (verb, whom) = match self {
@@ -96,28 +108,32 @@ impl Fault {
     }
 
     /// Does it, and undoes it where it does not heal by itself.
-    async fn strike(self, system: &System, parts: &[tokio::sync::Mutex<Part>], frozen: Duration) {
-        let System {
+    async fn strike(self, targets: &Targets, frozen: Duration) {
+        let Targets {
             directory,
             postgres,
             nats,
-            ..
-        } = system;
+            parts,
+        } = targets;
         match self {
             Self::KillBus => {
+                let nats = nats.lock().await;
                 nats.kill().await;
                 nats.restart().await.unwrap();
             }
             Self::KillPostgres => {
+                let postgres = postgres.lock().await;
                 postgres.kill().await;
                 postgres.restart().await.unwrap();
             }
             Self::FreezeBus => {
+                let nats = nats.lock().await;
                 nats.pause();
                 tokio::time::sleep(frozen).await;
                 nats.resume();
             }
             Self::FreezePostgres => {
+                let postgres = postgres.lock().await;
                 postgres.pause();
                 tokio::time::sleep(frozen).await;
                 postgres.resume();
@@ -125,7 +141,7 @@ impl Fault {
             Self::Kill(part) => {
                 let mut part = parts[part].lock().await;
                 part.kill();
-                *part = Part::start(directory.path(), part.roles);
+                *part = Part::start(directory, part.roles);
             }
             Self::Freeze(part) => {
                 let part = parts[part].lock().await;
@@ -136,7 +152,7 @@ impl Fault {
             Self::Restart(part) => {
                 let mut part = parts[part].lock().await;
                 part.end().await;
-                *part = Part::start(directory.path(), part.roles);
+                *part = Part::start(directory, part.roles);
             }
         }
     }
@@ -155,10 +171,20 @@ async fn random_faults_lose_nothing_and_double_nothing() {
     );
     let receipts = number("LOGLINE_FAULTS_RECEIPTS", RECEIPTS);
     let system = System::start_with(&format!("[projector]\ntake_over_ms = {TAKE_OVER_MS}\n")).await;
-    let parts =
-        PARTS.map(|roles| tokio::sync::Mutex::new(Part::start(system.directory.path(), roles)));
-    let mut load = Load::start(&system.bus);
-    let tail = system.bus.tail(vec![Filter::timeline()], Start::After(0));
+    let System {
+        directory,
+        postgres,
+        nats,
+        bus,
+    } = system;
+    let targets = Targets {
+        directory: directory.path().to_path_buf(),
+        postgres: Mutex::new(postgres),
+        nats: Mutex::new(nats),
+        parts: PARTS.map(|roles| Mutex::new(Part::start(directory.path(), roles))),
+    };
+    let mut load = Load::start(&bus);
+    let tail = bus.tail(vec![Filter::timeline()], Start::After(0));
     let mut account = Account::new(tail.await.unwrap());
     let mut delays: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
     for seed in first_seed..first_seed + runs {
@@ -175,9 +201,9 @@ async fn random_faults_lose_nothing_and_double_nothing() {
         let begun = Instant::now();
         let later = async {
             tokio::time::sleep(between).await;
-            faults[1].strike(&system, &parts, frozen).await;
+            faults[1].strike(&targets, frozen).await;
         };
-        let struck = async { tokio::join!(faults[0].strike(&system, &parts, frozen), later) };
+        let struck = async { tokio::join!(faults[0].strike(&targets, frozen), later) };
         deadline(RECOVERY_MAX, struck).await;
         deadline(RECOVERY_MAX, load.reach(wanted)).await;
         delays
@@ -196,7 +222,7 @@ async fn random_faults_lose_nothing_and_double_nothing() {
     }
     account.promised(load.stop().await);
     deadline(RECOVERY_MAX, account.settle()).await;
-    for part in &parts[2..4] {
+    for part in &targets.parts[2..4] {
         part.lock().await.kill();
     }
     // With the actors gone nothing follows the marker, so what was done twice lies before it.
@@ -205,13 +231,10 @@ async fn random_faults_lose_nothing_and_double_nothing() {
         &"p0".parse().unwrap(),
         &"marker".parse().unwrap(),
     );
-    receipt(&system.bus, &marker, r#"{"who":"faults","this":"end"}"#).await;
+    receipt(&bus, &marker, r#"{"who":"faults","this":"end"}"#).await;
     deadline(RECOVERY_MAX, account.read_to_the_marker()).await;
     account.conclude();
-    let verified = run(
-        system.directory.path(),
-        &["verify", "--config", "logline.toml"],
-    );
+    let verified = run(directory.path(), &["verify", "--config", "logline.toml"]);
     let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
     assert_eq!(report["ok"], true, "{report}");
     assert_eq!(report["checked"].as_u64().unwrap(), account.spans());

@@ -17,10 +17,12 @@
 mod access;
 mod dev;
 mod faults;
+mod matrix;
 mod offline;
 mod outage;
 mod process;
 mod proving;
+mod psql;
 mod quarantine;
 mod quiet;
 mod recovery;

@@ -142,8 +142,8 @@ fn configuration(postgres: &Postgres, nats: &Nats) -> String {
     let url = |role: &str| postgres.url(role, "password", "postgres");
     format!(
         "[bus]\nurl = \"{}\"\n[log]\nformat = \"text\"\n[signer]\nkey_file = \"signer.key\"\n[keys]\nsigning_key_hex = \"{}\"\n[ledger]\nlog_name = \"faults\"\n\
-         admin_url = \"{}\"\nprojector_url = \"{}\"\nreader_url = \"{}\"\nactor_url = \"{}\"\nsigner_url = \"{}\"\nverifier_url = \"{}\"\n\
-         projector_password = \"password\"\nreader_password = \"password\"\nactor_password = \"password\"\nsigner_password = \"password\"\nverifier_password = \"password\"\n\
+         admin_url = \"{}\"\nprojector_url = \"{}\"\nreader_url = \"{}\"\nactor_url = \"{}\"\nsigner_url = \"{}\"\noutbox_url = \"{}\"\nverifier_url = \"{}\"\n\
+         projector_password = \"password\"\nreader_password = \"password\"\nactor_password = \"password\"\nsigner_password = \"password\"\noutbox_password = \"password\"\nverifier_password = \"password\"\n\
          identity_key_hex = \"{}\"\n",
         nats.url(),
         "7".repeat(64),
@@ -152,6 +152,7 @@ fn configuration(postgres: &Postgres, nats: &Nats) -> String {
         url("logline_reader"),
         url("logline_actor"),
         url("logline_signer"),
+        url("logline_outbox"),
         url("logline_verifier"),
         "5".repeat(64),
     )

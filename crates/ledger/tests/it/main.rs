@@ -12,6 +12,7 @@
 
 mod append_only;
 mod identity;
+mod logins;
 mod lookups;
 mod migration;
 mod reading;

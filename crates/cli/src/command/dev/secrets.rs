@@ -27,6 +27,8 @@ pub(super) struct Secrets {
     pub(super) actor: String,
     #[serde(default = "password")]
     pub(super) signer: String,
+    #[serde(default = "password")]
+    pub(super) outbox: String,
     pub(super) verifier: String,
     pub(super) client: String,
     pub(super) identity_key_hex: String,
@@ -52,6 +54,7 @@ impl Secrets {
             reader: password(),
             actor: password(),
             signer: password(),
+            outbox: password(),
             verifier: password(),
             client: password(),
             identity_key_hex: key_hex(),
