@@ -9,13 +9,9 @@ use logline_bus::{
 };
 use logline_span::{Code, Limits};
 use logline_testkit::{Nats, deadline};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Chain, SOON, config, entry, nats_cli};
+use crate::support::{Chain, Raw, SOON, config, entry, nats_cli};
 
 const PASSWORD: &str = "test";
 
@@ -62,6 +58,11 @@ async fn server() -> Nats {
     Nats::start_with(format!("jetstream {{}}\n{accounts}")).await
 }
 
+/// A part's login, as a connection says it.
+fn credentials(login: Login) -> String {
+    format!(r#","user":"{}","pass":"{PASSWORD}""#, login.name())
+}
+
 async fn login(nats: &Nats, login: Login) -> Bus {
     let config = logline_bus::Config {
         user_password: Some((login.name().to_owned(), Secret::new(PASSWORD))),
@@ -72,54 +73,15 @@ async fn login(nats: &Nats, login: Login) -> Bus {
     Bus::connect(&config).await.unwrap()
 }
 
-/// A connection that says what it likes; clients would wait for answers that never come.
-struct Raw(TcpStream);
-
-impl Raw {
-    async fn connect(nats: &Nats, login: Option<Login>) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", nats.port()))
-            .await
-            .unwrap();
-        let user = login.map_or(String::new(), |login| {
-            format!(",\"user\":\"{}\",\"pass\":\"{PASSWORD}\"", login.name())
-        });
-        let text = format!("CONNECT {{\"verbose\":false,\"headers\":true{user}}}\r\n");
-        stream.write_all(text.as_bytes()).await.unwrap();
-        Self(stream)
-    }
-
-    /// Whether the server takes the line; what it forbids, it says before it answers the ping.
-    async fn is_allowed(&mut self, line: &str) -> bool {
-        let answer = self.say(line).await;
-        assert!(!answer.contains("Authorization"), "{answer}");
-        !answer.contains("Permissions Violation")
-    }
-
-    async fn say(&mut self, line: &str) -> String {
-        self.0
-            .write_all(format!("{line}\r\nPING\r\n").as_bytes())
-            .await
-            .unwrap();
-        let mut answer = Vec::new();
-        while !answer.windows(6).any(|it| it == b"PONG\r\n") {
-            let mut buffer = [0; 4096];
-            let read = self.0.read(&mut buffer).await.unwrap();
-            assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
-            answer.extend(&buffer[..read]);
-        }
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-}
-
 #[tokio::test]
 async fn each_login_publishes_where_its_part_must_and_nowhere_else() {
     let nats = server().await;
     let mut found = String::new();
     let mut connections = Vec::new();
     for login in Login::ALL {
-        connections.push((login.name(), Raw::connect(&nats, Some(login)).await));
+        connections.push((login.name(), Raw::connect(&nats, &credentials(login)).await));
     }
-    connections.push(("client", Raw::connect(&nats, None).await));
+    connections.push(("client", Raw::connect(&nats, "").await));
     for address in ADDRESSES {
         let mut allowed = Vec::new();
         for (name, connection) in &mut connections {
@@ -183,7 +145,7 @@ async fn each_login_publishes_where_its_part_must_and_nowhere_else() {
 async fn each_login_hears_its_own_answers_and_nobody_elses() {
     let nats = server().await;
     for login in Login::ALL {
-        let mut connection = Raw::connect(&nats, Some(login)).await;
+        let mut connection = Raw::connect(&nats, &credentials(login)).await;
         let operates = login == Login::Operator;
         for (address, allowed) in [
             (
@@ -212,7 +174,7 @@ async fn each_login_hears_its_own_answers_and_nobody_elses() {
 
 /// Names each address as the one to answer to, in each call that a client may make or try.
 async fn aim_at_everything(nats: &Nats) {
-    let mut client = Raw::connect(nats, None).await;
+    let mut client = Raw::connect(nats, "").await;
     client.say("SUB timeline.> 1").await;
     for address in ADDRESSES {
         for call in [

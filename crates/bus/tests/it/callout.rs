@@ -15,13 +15,13 @@ use crate::support::{SOON, config, ingest, nats_cli};
 
 const PASSWORD: &str = "test";
 
-struct World {
-    nats: Nats,
-    operator: Bus,
+pub(crate) struct World {
+    pub(crate) nats: Nats,
+    pub(crate) operator: Bus,
     callout: logline_bus::Callout,
 }
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let key = SigningKey::from_seed(&[7; 32]);
     let clients = Clients::Callout {
         issuer: issuer(&key).unwrap(),
@@ -67,7 +67,7 @@ fn identify(token: &Secret, expires_at: Option<Timestamp>) -> Option<Admitted> {
 
 impl World {
     /// Runs the callout beside.
-    async fn with<T>(
+    pub(crate) async fn with<T>(
         self,
         expires_at: Option<Timestamp>,
         act: impl AsyncFnOnce(&Nats, &Bus) -> T,

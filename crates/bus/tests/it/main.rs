@@ -11,6 +11,7 @@ mod consumers;
 mod deploy;
 mod idle;
 mod intake;
+mod matrix;
 mod poison;
 mod publishing;
 mod replay;

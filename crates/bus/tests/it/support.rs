@@ -6,6 +6,10 @@ use bytes::Bytes;
 use logline_bus::{Bus, Config, Intake, IntakeConfig, Outgoing, Subject, TimelineEntry};
 use logline_span::{Arrival, Draft, Encoding, Head, Limits, Sealed, SpanId, Timestamp};
 use logline_testkit::Nats;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// Long enough for a loaded machine, short enough to notice.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -172,5 +176,54 @@ pub(crate) async fn nats_cli_at(server: &str, arguments: &[&str]) -> Result<Stri
         Ok(text(&output.stdout))
     } else {
         Err(text(&output.stderr))
+    }
+}
+
+/// A connection that says what it likes; clients would wait for answers that never come.
+pub(crate) struct Raw(TcpStream);
+
+impl Raw {
+    /// Connects with what a login adds to the greeting, in JSON and after a comma.
+    pub(crate) async fn connect(nats: &Nats, login: &str) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", nats.port()))
+            .await
+            .unwrap();
+        let text = format!("CONNECT {{\"verbose\":false,\"headers\":true{login}}}\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        Self(stream)
+    }
+
+    /// Whether the server takes the line; what it forbids, it says before it answers the ping.
+    pub(crate) async fn is_allowed(&mut self, line: &str) -> bool {
+        let answer = self.say(line).await;
+        assert!(!answer.contains("Authorization"), "{answer}");
+        !answer.contains("Permissions Violation")
+    }
+
+    pub(crate) async fn say(&mut self, line: &str) -> String {
+        self.0
+            .write_all(format!("{line}\r\nPING\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        while !answer.windows(6).any(|it| it == b"PONG\r\n") {
+            let mut buffer = [0; 4096];
+            let read = self.0.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+            answer.extend(&buffer[..read]);
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Reads on until the text has come by; all that came.
+    pub(crate) async fn read_until(&mut self, wanted: &str) -> String {
+        let mut heard = String::new();
+        while !heard.contains(wanted) {
+            let mut buffer = vec![0; 65536];
+            let read = self.0.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "{heard}");
+            heard.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        heard
     }
 }

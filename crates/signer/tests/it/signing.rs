@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use logline_ledger::Scope;
 use logline_signer::Health;
+use logline_span::SigningKey;
 use logline_testkit::deadline;
 
-use crate::world::{PATIENCE, World, policy, tenant};
+use crate::world::{PATIENCE, World, policy, policy_of, tenant};
 
 /// What LED-8 promises.
 const PROMISED: Duration = Duration::from_secs(1);
@@ -104,4 +106,32 @@ async fn the_key_of_each_log_is_kept_for_its_readers() {
     world.signed("acme", 1).await;
     let keys = world.signers_ledger().keys(&tenant("acme")).await.unwrap();
     assert_eq!(keys, [policy("acme").log.to_string()]);
+}
+
+/// A log whose key is changed stays one log: what the old key signed is verified by the old key, and extended under the
+/// new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_goes_on_under_a_new_key() {
+    let world = World::new().await;
+    let _projector = world.projector();
+    let signer = world.signer().await;
+    world.seal_many("acme", 5).await;
+    let old = world.signed("acme", 5).await;
+    signer.stop().await;
+    let new_key = SigningKey::from_seed(&[10; 32]);
+    let (_signer, _) = world.signer_of(Vec::new(), new_key.clone()).await;
+    world.seal_many("acme", 5).await;
+    let new = world.signed("acme", 10).await;
+    let (before, after) = (policy("acme"), policy_of("acme", &new_key));
+    assert!(before.trust(&old).is_ok() && after.trust(&old).is_err());
+    assert!(after.trust(&new).is_ok() && before.trust(&new).is_err());
+    // Both are told, the old one first, and the ledger holds against either head.
+    let keys = world.signers_ledger().keys(&tenant("acme")).await.unwrap();
+    assert_eq!(keys, [before.log.to_string(), after.log.to_string()]);
+    let scope = Scope {
+        against: vec![old, new],
+        ..Scope::default()
+    };
+    let report = world.verifier().verify(&scope, |_| ()).await.unwrap();
+    assert!(report.ok && report.anchored, "{report:?}");
 }

@@ -127,6 +127,15 @@ impl World {
         &self,
         witnesses: Vec<Witness>,
     ) -> (Running, watch::Receiver<Health>) {
+        self.signer_of(witnesses, log_key()).await
+    }
+
+    /// A signer whose key is another one.
+    pub(crate) async fn signer_of(
+        &self,
+        witnesses: Vec<Witness>,
+        key: SigningKey,
+    ) -> (Running, watch::Receiver<Health>) {
         let config = Config {
             interval: Duration::from_millis(50),
             parallel_max: 3,
@@ -135,7 +144,7 @@ impl World {
         let resources = Resources {
             bus: connect(&self.nats, Login::Signer).await,
             ledger: self.signers_ledger(),
-            key: log_key(),
+            key,
         };
         let signer = Signer::new(config, resources);
         let health = signer.health();
@@ -342,8 +351,13 @@ fn key() -> IdentityKey {
 
 /// Believes the log alone.
 pub(crate) fn policy(tenant: &str) -> Policy {
+    policy_of(tenant, &log_key())
+}
+
+/// Believes the log alone, under this key.
+pub(crate) fn policy_of(tenant: &str, key: &SigningKey) -> Policy {
     let name = format!("{LOG}/{tenant}").parse().unwrap();
-    let key = VerifierKey::new(name, Algorithm::Ed25519, log_key().public_key());
+    let key = VerifierKey::new(name, Algorithm::Ed25519, key.public_key());
     Policy::log_alone(key)
 }
 
