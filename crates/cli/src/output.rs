@@ -27,9 +27,35 @@ pub(crate) fn form(asked: Option<Output>) -> Output {
 /// Writes one line to standard output at once; a closed pipe is an error, so that a command ends with its reader.
 pub(crate) fn line(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
+    if out.is_terminal() {
+        writeln!(out, "{}", escaped(text))?;
+    } else {
+        writeln!(out, "{text}")?;
+    }
     out.flush()?;
     Ok(())
+}
+
+/// Text for a terminal: what could act on it, which in JSON stands in strings alone, as JSON escapes it.
+fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if acts(character) && character != '\n' {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Whether a character moves the cursor, recolours, or turns the direction of what follows.
+fn acts(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// Writes one line to standard error.
@@ -94,7 +120,7 @@ fn row(cells: [String; COLUMNS.len()]) -> String {
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|character| {
-            if character.is_control() {
+            if acts(character) {
                 '\u{fffd}'
             } else {
                 character
@@ -144,6 +170,16 @@ mod tests {
         let shown = span_row(&long);
         assert!(shown.contains('…') && !shown.contains('\u{1b}'));
         assert_eq!(shown.chars().count(), heading().chars().count() - 1);
+    }
+
+    #[test]
+    fn json_on_a_terminal_stays_json_and_acts_on_nothing() {
+        let text = json!({"who": "a\u{9b}2J\u{202e}b\u{7f}", "this": "é"}).to_string();
+        let shown = escaped(&text);
+        assert!(!shown.chars().any(acts), "{shown:?}");
+        let read: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read["who"], "a\u{9b}2J\u{202e}b\u{7f}");
+        assert!(printable("a\u{202e}b").contains('\u{fffd}'));
     }
 
     #[test]

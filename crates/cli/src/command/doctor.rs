@@ -358,6 +358,10 @@ impl Visit {
         )?;
         let between = [sent, now()?];
         let answer: Value = serde_json::from_str(&text)?;
+        ensure!(
+            status != 202,
+            "it was received and not sealed in time: is a projector running?"
+        );
         ensure!(status == 200, "{}", problem_text(status, &answer));
         let id = answer
             .get("id")
