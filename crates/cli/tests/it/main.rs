@@ -22,5 +22,6 @@ mod process;
 mod proving;
 mod quiet;
 mod recovery;
+mod steps;
 mod system;
 mod traces;
