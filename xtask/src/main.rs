@@ -38,7 +38,7 @@ enum Task {
         /// Run only the targets with one of these names
         names: Vec<String>,
     },
-    /// Kills parts of the system at random under load and checks the ledger
+    /// Kills, freezes and restarts parts at random under load, puts older copies under the bus, and checks the ledger
     Faults {
         /// How many runs, each with two faults
         #[arg(long, default_value_t = 30)]

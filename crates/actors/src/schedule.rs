@@ -26,6 +26,8 @@ const PERIOD_SECONDS_MAX: i64 = 100 * 366 * 86_400;
 /// No sensible cron expression with a zone is longer.
 const TEXT_BYTES_MAX: usize = 256;
 const MICROS: i64 = 1_000_000;
+/// 2262-04-11: the bus counts nanoseconds in an `i64`, and takes what lies beyond for long past.
+const LATEST: Timestamp = Timestamp::from_micros(i64::MAX / 1000);
 
 /// Why a `metadata.schedule` cannot be followed; its text is shown to the function's owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +48,8 @@ pub(crate) enum Malformed {
     Zone,
     #[error("the cron expression never comes true")]
     Never,
+    #[error("it comes due after 2262-04-11, which is more than the bus can wait for")]
+    TooFar,
 }
 
 /// When to repeat a function's request.
@@ -122,6 +126,10 @@ impl Schedule {
 
     /// The first due time after `after`; `sealed` is when the function's version was sealed.
     pub(crate) fn next(&self, sealed: Timestamp, after: Timestamp) -> Option<Timestamp> {
+        self.occurrence(sealed, after).filter(|due| *due <= LATEST)
+    }
+
+    fn occurrence(&self, sealed: Timestamp, after: Timestamp) -> Option<Timestamp> {
         match self {
             Self::At(at) => (*at > after).then_some(*at),
             Self::Every { period_seconds } => {
@@ -144,8 +152,13 @@ impl Schedule {
     /// Whether it can ever come due. An `@at` in the past has simply been.
     pub(crate) fn check(&self, sealed: Timestamp) -> Result<(), Malformed> {
         match self {
+            Self::At(at) if *at > LATEST => Err(Malformed::TooFar),
             Self::At(_) | Self::Every { .. } => Ok(()),
-            Self::Cron { .. } => self.next(sealed, sealed).map(drop).ok_or(Malformed::Never),
+            Self::Cron { .. } => match self.occurrence(sealed, sealed) {
+                None => Err(Malformed::Never),
+                Some(due) if due > LATEST => Err(Malformed::TooFar),
+                Some(_) => Ok(()),
+            },
         }
     }
 }

@@ -27,8 +27,8 @@ use crate::{
 /// How long a firing waits for a reader; with an older one what it repeats ends, until a newer version sets a timer.
 const FIRING_TTL: &str = "168h";
 
-/// After how long an unacknowledged firing is delivered again.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+/// After how long an unacknowledged firing is delivered again: what a dead reader held waits as long for the next one.
+const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// Firings that may be unacknowledged at once.
 const MAX_ACK_PENDING: usize = 256;

@@ -8,6 +8,8 @@ mod args;
 mod client;
 mod command;
 mod config;
+#[cfg(debug_assertions)]
+mod halting;
 mod output;
 mod parts;
 mod stack;

@@ -303,6 +303,8 @@ impl Parts {
             limits: settings.limits(),
         };
         let projector = Projector::new(config, bus, writer);
+        #[cfg(debug_assertions)]
+        let projector = crate::halting::halting(projector);
         let health = projector.health();
         checks.push(Check::new("projector", move || match &*health.borrow() {
             logline_projector::Health::Degraded { reason } => Err(reason.clone()),

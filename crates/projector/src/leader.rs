@@ -22,6 +22,7 @@ use crate::stage::Context;
 use crate::stage::commit::{Commit, End, Undone};
 use crate::stage::prepare::{Decider, Gathered, Left, Plan, Prepare};
 use crate::stage::publish::{Halt, Publish};
+use crate::step::{OnStep, Step};
 
 /// Batches that wait between two stages. One is enough to keep the next stage busy, and what waits longer on the
 /// bus goes into larger batches.
@@ -36,6 +37,7 @@ pub struct Projector {
     writer: Writer,
     config: Arc<Config>,
     monitor: Monitor,
+    on_step: Option<OnStep>,
 }
 
 /// Why a projector gave its place up without being told to stop.
@@ -93,6 +95,16 @@ impl Projector {
             writer,
             config: Arc::new(config),
             monitor: Monitor::new(),
+            on_step: None,
+        }
+    }
+
+    /// The same projector, which says at every step where it is: for tests that stop it there.
+    #[must_use]
+    pub fn observed(self, on_step: OnStep) -> Self {
+        Self {
+            on_step: Some(on_step),
+            ..self
         }
     }
 
@@ -219,6 +231,7 @@ impl Projector {
         let state = context
             .ask(stop, || self.writer.acquire(self.config.shard))
             .await?;
+        context.step(Step::Acquired);
         let sealed = context.last_sealed(stop, &state).await?;
         Some((log.into(), state, sealed))
     }
@@ -229,6 +242,7 @@ impl Projector {
             writer: self.writer.clone(),
             config: Arc::clone(&self.config),
             monitor: self.monitor.clone(),
+            on_step: self.on_step.clone(),
             stop,
             over,
         }

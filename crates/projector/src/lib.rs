@@ -15,10 +15,12 @@ mod health;
 mod leader;
 
 mod stage;
+mod step;
 
 mod batch;
 mod decide;
 mod heads;
+mod incident;
 mod message;
 mod overlay;
 mod parting;
@@ -35,3 +37,4 @@ pub use config::Config;
 pub use health::Health;
 pub use leader::Projector;
 pub use recovery::{Progress, RepublishError, Republished, RestoreError, republish, restore};
+pub use step::{OnStep, Step};

@@ -4,6 +4,7 @@ use logline_bus::{Error, Fingerprint, Incoming};
 use logline_ledger::ShardState;
 use tokio_util::sync::CancellationToken;
 
+use crate::incident::Forgotten;
 use crate::message::known_as;
 use crate::retry::Backoff;
 use crate::stage::Context;
@@ -71,6 +72,12 @@ impl Context {
             sealing_from = low,
             "the bus forgot messages that were sealed and gave their numbers to others"
         );
+        let forgotten = Forgotten {
+            mark,
+            stream,
+            sealing_from: low,
+        };
+        self.report(until, &forgotten).await?;
         let seq = low.saturating_sub(1);
         let kept = self
             .ask_bus(until, || self.bus.ingest_at(seq.max(1)))

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::health::Monitor;
 use crate::retry::Backoff;
+use crate::step::{OnStep, Step};
 
 /// What every stage of a leg has at hand.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) writer: Writer,
     pub(crate) config: Arc<Config>,
     pub(crate) monitor: Monitor,
+    pub(crate) on_step: Option<OnStep>,
     /// The process stops.
     pub(crate) stop: CancellationToken,
     /// The leg ends; a child of `stop`.
@@ -32,6 +34,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    pub(crate) fn step(&self, step: Step) {
+        if let Some(on_step) = &self.on_step {
+            on_step(step);
+        }
+    }
+
     /// Asks the ledger until it answers; `None` once `until` is cancelled.
     ///
     /// For questions that name no message: what refuses them is nobody's message, and an operator mends it.

@@ -19,7 +19,7 @@ use std::{path::PathBuf, sync::OnceLock};
 
 use logline_stack::Binaries;
 
-pub use nats::Nats;
+pub use nats::{Nats, NatsStore};
 pub use postgres::{Database, Postgres, SharedPostgres};
 pub use wait::deadline;
 

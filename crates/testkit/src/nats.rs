@@ -1,16 +1,24 @@
-use std::{borrow::Cow, ops::Deref};
+use std::{borrow::Cow, fs, ops::Deref, path::Path, process::Command};
 
+use anyhow::Context as _;
 use logline_stack::{NatsConfig, SINGLE_NODE};
 use tempfile::TempDir;
 
 use crate::{binaries, expected, place};
 
+/// The directory within its own in which a server keeps its streams.
+const STORE: &str = "store";
+
 /// A nats-server of one test, with the settings of `logline dev`; it can be stopped, killed, paused and restarted.
 #[derive(Debug)]
 pub struct Nats {
     server: logline_stack::Nats,
-    _dir: TempDir,
+    dir: TempDir,
 }
+
+/// What a server kept at some time.
+#[derive(Debug)]
+pub struct NatsStore(TempDir);
 
 impl Nats {
     /// A server with the settings of a single machine.
@@ -39,9 +47,36 @@ impl Nats {
         };
         Nats {
             server: expected(logline_stack::Nats::start(binaries(), config).await),
-            _dir: dir,
+            dir,
         }
     }
+
+    /// Stops the server, copies what it keeps, as a backup does, and starts it again.
+    pub async fn back_up(&self) -> NatsStore {
+        expected(self.server.stop().await);
+        let copy = place::fresh();
+        copy_store(self.dir.path(), copy.path());
+        expected(self.server.restart().await);
+        NatsStore(copy)
+    }
+
+    /// Kills the server and starts it with an older copy in the place of what it kept: what is newer is forgotten.
+    pub async fn put_back(&self, kept: &NatsStore) {
+        self.server.kill().await;
+        let store = self.dir.path().join(STORE);
+        expected(fs::remove_dir_all(store).context("cannot remove the store"));
+        copy_store(kept.0.path(), self.dir.path());
+        expected(self.server.restart().await);
+    }
+}
+
+fn copy_store(from: &Path, to: &Path) {
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([from.join(STORE), to.join(STORE)])
+        .status();
+    let is_copied = expected(copied.context("cannot run cp")).success();
+    assert!(is_copied, "the store was not copied");
 }
 
 impl Deref for Nats {

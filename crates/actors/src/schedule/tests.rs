@@ -34,6 +34,16 @@ fn an_instant_comes_once_and_a_past_one_never() {
 }
 
 #[test]
+fn what_the_bus_cannot_wait_for_is_refused() {
+    check(
+        json!("@at 2262-04-11T23:47:16Z"),
+        expect!["2262-04-11T23:47:16.000000Z"],
+    );
+    let too_far = expect!["it comes due after 2262-04-11, which is more than the bus can wait for"];
+    check(json!("@at 2262-04-11T23:47:17Z"), too_far);
+}
+
+#[test]
 fn a_period_counts_from_the_sealing() {
     check(
         json!("@every 30s"),

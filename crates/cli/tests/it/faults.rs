@@ -4,12 +4,16 @@
 //! number of runs, `LOGLINE_FAULTS_SEED` the first one's seed, `LOGLINE_FAULTS_RECEIPTS` the receipts of each; `cargo xtask
 //! faults` sets all of them.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a long run tells what it did and what came of it"
+)]
+
 mod account;
 
 use std::{
     collections::BTreeMap,
     fmt,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,13 +23,10 @@ use std::{
 
 use logline_bus::{Answer, Bus, Filter, Receipt, Start, Subject};
 use logline_span::SpanId;
-use logline_testkit::{Nats, Postgres, deadline};
+use logline_testkit::deadline;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
-use tokio::{
-    sync::{Mutex, mpsc},
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use self::account::{Account, Promise};
 use crate::{
@@ -62,20 +63,14 @@ enum Fault {
     KillPostgres,
     FreezeBus,
     FreezePostgres,
+    /// An older copy of its store takes the place of what the bus keeps (LED-17).
+    AgeBus,
     /// `kill -9`, then it is started again.
     Kill(usize),
     /// Stopped for longer than another one takes to take over, then woken: it must not write (LED-13).
     Freeze(usize),
     /// Asked to end, and started again.
     Restart(usize),
-}
-
-/// What faults strike, each under one fault at a time.
-struct Targets {
-    directory: PathBuf,
-    postgres: Mutex<Postgres>,
-    nats: Mutex<Nats>,
-    parts: [Mutex<Part>; PARTS.len()],
 }
 
 impl fmt::Display for Fault {
@@ -85,6 +80,7 @@ impl fmt::Display for Fault {
             Self::KillPostgres => ("kill", "postgres"),
             Self::FreezeBus => ("freeze", "nats-server"),
             Self::FreezePostgres => ("freeze", "postgres"),
+            Self::AgeBus => ("age", "nats-server"),
             Self::Kill(part) => ("kill", PARTS[*part]),
             Self::Freeze(part) => ("freeze", PARTS[*part]),
             Self::Restart(part) => ("restart", PARTS[*part]),
@@ -96,44 +92,51 @@ impl fmt::Display for Fault {
 impl Fault {
     fn draw(random: &mut StdRng) -> Self {
         let part = random.random_range(0..PARTS.len());
-        match random.random_range(0..10) {
+        match random.random_range(0..11) {
             0 => Self::KillBus,
             1 => Self::KillPostgres,
             2 => Self::FreezeBus,
             3 => Self::FreezePostgres,
             4..7 => Self::Kill(part),
             7..9 => Self::Freeze(part),
+            9 => Self::AgeBus,
             _ => Self::Restart(part),
         }
     }
 
     /// Does it, and undoes it where it does not heal by itself.
-    async fn strike(self, targets: &Targets, frozen: Duration) {
-        let Targets {
+    async fn strike(self, system: &System, parts: &[tokio::sync::Mutex<Part>], frozen: Duration) {
+        let System {
             directory,
             postgres,
             nats,
-            parts,
-        } = targets;
+            ..
+        } = system;
         match self {
+            Self::AgeBus => {
+                let _turn = system.bus_faults.lock().await;
+                let older = nats.back_up().await;
+                tokio::time::sleep(frozen).await;
+                nats.put_back(&older).await;
+            }
             Self::KillBus => {
-                let nats = nats.lock().await;
+                let _turn = system.bus_faults.lock().await;
                 nats.kill().await;
                 nats.restart().await.unwrap();
             }
             Self::KillPostgres => {
-                let postgres = postgres.lock().await;
+                let _turn = system.postgres_faults.lock().await;
                 postgres.kill().await;
                 postgres.restart().await.unwrap();
             }
             Self::FreezeBus => {
-                let nats = nats.lock().await;
+                let _turn = system.bus_faults.lock().await;
                 nats.pause();
                 tokio::time::sleep(frozen).await;
                 nats.resume();
             }
             Self::FreezePostgres => {
-                let postgres = postgres.lock().await;
+                let _turn = system.postgres_faults.lock().await;
                 postgres.pause();
                 tokio::time::sleep(frozen).await;
                 postgres.resume();
@@ -141,7 +144,7 @@ impl Fault {
             Self::Kill(part) => {
                 let mut part = parts[part].lock().await;
                 part.kill();
-                *part = Part::start(directory, part.roles);
+                *part = Part::start(directory.path(), part.roles);
             }
             Self::Freeze(part) => {
                 let part = parts[part].lock().await;
@@ -152,7 +155,7 @@ impl Fault {
             Self::Restart(part) => {
                 let mut part = parts[part].lock().await;
                 part.end().await;
-                *part = Part::start(directory, part.roles);
+                *part = Part::start(directory.path(), part.roles);
             }
         }
     }
@@ -170,47 +173,89 @@ async fn random_faults_lose_nothing_and_double_nothing() {
         number("LOGLINE_FAULTS_SEED", 1),
     );
     let receipts = number("LOGLINE_FAULTS_RECEIPTS", RECEIPTS);
-    let system = System::start_with(&format!("[projector]\ntake_over_ms = {TAKE_OVER_MS}\n")).await;
-    let System {
-        directory,
-        postgres,
-        nats,
-        bus,
-    } = system;
-    let targets = Targets {
-        directory: directory.path().to_path_buf(),
-        postgres: Mutex::new(postgres),
-        nats: Mutex::new(nats),
-        parts: PARTS.map(|roles| Mutex::new(Part::start(directory.path(), roles))),
-    };
-    let mut load = Load::start(&bus);
-    let tail = bus.tail(vec![Filter::timeline()], Start::After(0));
-    let mut account = Account::new(tail.await.unwrap());
-    let mut delays: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    let mut trial = Trial::start().await;
     for seed in first_seed..first_seed + runs {
         let mut random = StdRng::seed_from_u64(seed);
-        let wanted = load.received() + receipts;
-        deadline(
-            RECOVERY_MAX,
-            load.reach(wanted - random.random_range(1..receipts)),
-        )
-        .await;
         let faults = [Fault::draw(&mut random), Fault::draw(&mut random)];
+        trial.run(seed, faults, &mut random, receipts).await;
+    }
+    println!("{runs} runs from seed {first_seed}:");
+    trial.end().await;
+}
+
+/// LED-17, with a projector, the actors or the ledger falling down beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bus_that_went_back_in_time_loses_nothing_sealed_and_doubles_nothing() {
+    let mut trial = Trial::start().await;
+    let beside = [
+        Fault::Kill(0),
+        Fault::Kill(2),
+        Fault::Restart(1),
+        Fault::KillPostgres,
+        Fault::AgeBus,
+    ];
+    for (seed, other) in (1..).zip(beside) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let faults = [Fault::AgeBus, other];
+        trial.run(seed, faults, &mut random, RECEIPTS).await;
+    }
+    let account = trial.end().await;
+    assert!(account.incidents() >= 1, "somebody was told");
+}
+
+/// A system under load, and what it owes.
+struct Trial {
+    system: System,
+    parts: [tokio::sync::Mutex<Part>; PARTS.len()],
+    load: Load,
+    account: Account,
+    silences: BTreeMap<String, Vec<Duration>>,
+}
+
+impl Trial {
+    async fn start() -> Self {
+        let system =
+            System::start_with(&format!("[projector]\ntake_over_ms = {TAKE_OVER_MS}\n")).await;
+        let parts =
+            PARTS.map(|roles| tokio::sync::Mutex::new(Part::start(system.directory.path(), roles)));
+        let load = Load::start(&system.bus);
+        let tail = system.bus.tail(vec![Filter::timeline()], Start::After(0));
+        let account = Account::new(tail.await.unwrap());
+        Self {
+            system,
+            parts,
+            load,
+            account,
+            silences: BTreeMap::new(),
+        }
+    }
+
+    /// Strikes at some time, twice, and waits until everything that was promised is there, once, and was acted upon.
+    async fn run(&mut self, seed: u64, faults: [Fault; 2], random: &mut StdRng, receipts: u64) {
+        let Self {
+            system,
+            parts,
+            load,
+            account,
+            silences,
+        } = self;
+        let wanted = load.received() + receipts;
+        let before = wanted - random.random_range(1..receipts);
+        deadline(RECOVERY_MAX, load.reach(before)).await;
         let frozen = Duration::from_millis(random.random_range(TAKE_OVER_MS..3 * TAKE_OVER_MS));
         let between = Duration::from_millis(random.random_range(0..2000));
         let begun = Instant::now();
         let later = async {
             tokio::time::sleep(between).await;
-            faults[1].strike(&targets, frozen).await;
+            faults[1].strike(system, parts, frozen).await;
         };
-        let struck = async { tokio::join!(faults[0].strike(&targets, frozen), later) };
+        let struck = async { tokio::join!(faults[0].strike(system, parts, frozen), later) };
         deadline(RECOVERY_MAX, struck).await;
         deadline(RECOVERY_MAX, load.reach(wanted)).await;
-        delays
+        silences
             .entry(faults[0].to_string())
             .or_default()
             .push(load.longest_silence_since(begun));
-        // Everything that was promised so far is there, once, and was acted upon.
         account.promised(load.promises());
         deadline(RECOVERY_MAX, account.settle()).await;
         println!(
@@ -220,36 +265,51 @@ async fn random_faults_lose_nothing_and_double_nothing() {
             load.received()
         );
     }
-    account.promised(load.stop().await);
-    deadline(RECOVERY_MAX, account.settle()).await;
-    for part in &targets.parts[2..4] {
-        part.lock().await.kill();
-    }
-    // With the actors gone nothing follows the marker, so what was done twice lies before it.
-    let marker = Subject::ingest(
-        &"t0".parse().unwrap(),
-        &"p0".parse().unwrap(),
-        &"marker".parse().unwrap(),
-    );
-    receipt(&bus, &marker, r#"{"who":"faults","this":"end"}"#).await;
-    deadline(RECOVERY_MAX, account.read_to_the_marker()).await;
-    account.conclude();
-    let verified = run(directory.path(), &["verify", "--config", "logline.toml"]);
-    let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
-    assert_eq!(report["ok"], true, "{report}");
-    assert_eq!(report["checked"].as_u64().unwrap(), account.spans());
-    println!("{runs} runs from seed {first_seed}: {account}");
-    println!("longest silence by the first fault of a run: count, median, longest, ms");
-    for (fault, mut silences) in delays {
-        silences.sort_unstable();
-        let ms = |silence: Option<&Duration>| silence.map_or(0, Duration::as_millis);
-        let middle = silences.get(silences.len() / 2);
-        println!(
-            "{fault:<28} {:>4} {:>6} {:>6}",
-            silences.len(),
-            ms(middle),
-            ms(silences.last())
+
+    /// Stops the load and looks at all that is there.
+    async fn end(self) -> Account {
+        let Self {
+            system,
+            parts,
+            load,
+            mut account,
+            silences,
+        } = self;
+        account.promised(load.stop().await);
+        deadline(RECOVERY_MAX, account.settle()).await;
+        for part in &parts[2..4] {
+            part.lock().await.kill();
+        }
+        // With the actors gone nothing follows the marker, so what was done twice lies before it.
+        let marker = Subject::ingest(
+            &"t0".parse().unwrap(),
+            &"p0".parse().unwrap(),
+            &"marker".parse().unwrap(),
         );
+        receipt(&system.bus, &marker, r#"{"who":"faults","this":"end"}"#).await;
+        deadline(RECOVERY_MAX, account.read_to_the_marker()).await;
+        account.conclude();
+        let verified = run(
+            system.directory.path(),
+            &["verify", "--config", "logline.toml"],
+        );
+        let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+        assert_eq!(report["ok"], true, "{report}");
+        assert_eq!(report["checked"].as_u64().unwrap(), account.spans());
+        println!("{account}");
+        println!("longest silence by the first fault of a run: count, median, longest, ms");
+        for (fault, mut silences) in silences {
+            silences.sort_unstable();
+            let ms = |silence: Option<&Duration>| silence.map_or(0, Duration::as_millis);
+            let middle = silences.get(silences.len() / 2);
+            println!(
+                "{fault:<28} {:>4} {:>6} {:>6}",
+                silences.len(),
+                ms(middle),
+                ms(silences.last())
+            );
+        }
+        account
     }
 }
 

@@ -26,5 +26,6 @@ mod psql;
 mod quarantine;
 mod quiet;
 mod recovery;
+mod steps;
 mod system;
 mod traces;

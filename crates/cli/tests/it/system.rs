@@ -10,7 +10,10 @@ use logline_bus::{Bus, Outgoing};
 use logline_span::Encoding;
 use logline_testkit::{Nats, Postgres};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
     unistd::Pid,
 };
 
@@ -22,6 +25,10 @@ pub(crate) struct System {
     pub(crate) postgres: Postgres,
     pub(crate) nats: Nats,
     pub(crate) bus: Bus,
+    /// Held while something is done to the bus's server.
+    pub(crate) bus_faults: tokio::sync::Mutex<()>,
+    /// The same for Postgres.
+    pub(crate) postgres_faults: tokio::sync::Mutex<()>,
 }
 
 impl System {
@@ -61,6 +68,8 @@ impl System {
             postgres,
             nats,
             bus,
+            bus_faults: tokio::sync::Mutex::default(),
+            postgres_faults: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -73,6 +82,15 @@ pub(crate) struct Part {
 
 impl Part {
     pub(crate) fn start(directory: &Path, roles: &'static str) -> Self {
+        Self::start_until(directory, roles, None)
+    }
+
+    /// One that stops in its tracks at a step of the projector.
+    pub(crate) fn start_until(
+        directory: &Path,
+        roles: &'static str,
+        stop_at: Option<&'static str>,
+    ) -> Self {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -82,6 +100,7 @@ impl Part {
             .args(["serve", "--roles", roles, "--config", "logline.toml"])
             .current_dir(directory)
             .env("LOGLINE_SANDBOX_CACHE_DIR", directory.join("cache"))
+            .envs(stop_at.map(|step| ("LOGLINE_STOP_AT", step)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -93,6 +112,16 @@ impl Part {
     /// Stops it in its tracks.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
+    }
+
+    /// Waits until it has stopped in its tracks.
+    pub(crate) async fn stopped(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let waiting = tokio::task::spawn_blocking(move || {
+            waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap()
+        });
+        let status = waiting.await.unwrap();
+        assert_eq!(status, WaitStatus::Stopped(pid, Signal::SIGSTOP));
     }
 
     /// Lets it go on.

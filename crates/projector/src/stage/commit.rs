@@ -15,6 +15,7 @@ use crate::message::{address, known_as};
 use crate::metric;
 use crate::parting::Mark;
 use crate::retry::Backoff;
+use crate::step::Step;
 
 /// Refusals on their way into quarantine at once.
 const QUARANTINED_AT_ONCE: usize = 64;
@@ -152,6 +153,7 @@ impl Commit {
             .filter_map(|decided| decided.trace.seal())
             .collect();
         self.quarantine(prepared).await.ok_or(End::Stopped)?;
+        self.context.step(Step::SetAside);
         let mut backoff = Backoff::new();
         while let Err(error) = self.context.writer.commit(batch).await {
             tracing::warn!(
@@ -174,6 +176,7 @@ impl Commit {
                 break;
             }
         }
+        self.context.step(Step::Committed);
         self.state.ingest_seq = batch.through_ingest_seq;
         self.state.ingest = batch.through;
         self.state.sealed_through = batch.sealed_through;

@@ -14,6 +14,7 @@ use crate::batch::Prepared;
 use crate::decide::{self, State, Versions};
 use crate::message::{Message, Reading, internal};
 use crate::metric;
+use crate::step::Step;
 
 /// How the messages that a leg left undone are to be treated, up to one of them.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +80,7 @@ impl Prepare {
             };
             let Ok(place) = place else { return Ok(()) };
             decider.gather(intake).await?;
+            decider.context.step(Step::Taken);
             let prepared = tokio::select! {
                 prepared = decider.prepare() => prepared,
                 lost = intake.hold() => match lost? {},
@@ -86,6 +88,7 @@ impl Prepare {
             let Some(prepared) = prepared else {
                 return Ok(());
             };
+            decider.context.step(Step::Decided);
             place.send(prepared);
         }
     }

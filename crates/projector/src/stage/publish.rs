@@ -12,6 +12,7 @@ use crate::message::{bus_time, known_as};
 use crate::parting::Mark;
 use crate::purge;
 use crate::retry::Backoff;
+use crate::step::Step;
 
 /// Rows read from the ledger at a time when the timeline has lost some.
 const MEND_ROWS: u32 = 500;
@@ -60,6 +61,7 @@ impl Publish {
         connection.mark_unchanged();
         self.verify().await?;
         self.restore().await?;
+        self.context.step(Step::Mended);
         // A full stream brings nothing that would make room (BUS-4).
         if let Some(known) = self.sealed.known {
             self.relieve(Timestamp::from_nanos_truncating(known.time_ns))
@@ -202,7 +204,9 @@ impl Publish {
             .filter_map(|decided| decided.trace.deliver())
             .collect();
         self.append(&prepared, timeline_first).await?;
+        self.context.step(Step::Appended);
         self.answer(&prepared).await?;
+        self.context.step(Step::Answered);
         drop(delivering);
         if let Some(last) = prepared.decided.last() {
             self.sealed = Mark::of(&last.incoming, last.fingerprint);
@@ -215,6 +219,7 @@ impl Publish {
                 "messages not acknowledged"
             );
         }
+        self.context.step(Step::Acknowledged);
         self.context.monitor.set(Health::Active);
         if let Some(newest) = prepared.decided.last() {
             let newest = bus_time(&newest.incoming);
@@ -384,6 +389,7 @@ impl Publish {
                 "sealed messages not purged"
             );
         }
+        self.context.step(Step::Purged);
     }
 
     async fn purge(&mut self, newest: Timestamp) -> Result<(), logline_bus::Error> {

@@ -6,6 +6,8 @@ mod world;
 #[cfg(test)]
 mod failing;
 #[cfg(test)]
+mod forgetting;
+#[cfg(test)]
 mod purging;
 #[cfg(test)]
 mod recovering;

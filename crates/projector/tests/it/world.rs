@@ -350,15 +350,20 @@ pub(crate) struct Load {
 impl Load {
     /// Each publisher sends one span after the other, and sends again whatever was not acknowledged.
     pub(crate) fn start(bus: &Bus, publishers: usize) -> Self {
+        Self::start_as(bus, publishers, "")
+    }
+
+    /// The same, with keys that begin with a name.
+    pub(crate) fn start_as(bus: &Bus, publishers: usize, name: &str) -> Self {
         let stop = CancellationToken::new();
         let mut load = Self {
             publishers: JoinSet::new(),
             stop,
         };
         for number in 0..publishers {
-            let (bus, stop) = (bus.clone(), load.stop.clone());
+            let (bus, stop, name) = (bus.clone(), load.stop.clone(), name.to_owned());
             load.publishers
-                .spawn(async move { publish_until(&bus, number, &stop).await });
+                .spawn(async move { publish_until(&bus, number, &name, &stop).await });
         }
         load
     }
@@ -374,13 +379,18 @@ impl Load {
     }
 }
 
-async fn publish_until(bus: &Bus, number: usize, stop: &CancellationToken) -> Vec<String> {
+async fn publish_until(
+    bus: &Bus,
+    number: usize,
+    name: &str,
+    stop: &CancellationToken,
+) -> Vec<String> {
     let subject = format!("ingest.tenant{}.p{number}.activity", number % 3)
         .parse()
         .unwrap();
     let mut keys = Vec::new();
     while !stop.is_cancelled() {
-        let key = format!("{number}-{}", keys.len());
+        let key = format!("{name}{number}-{}", keys.len());
         let body = format!(r#"{{"who":"p{number}","this":"door","idempotency_key":"{key}"}}"#);
         // What is not acknowledged may be there all the same: the key makes it safe to send again.
         while bus.publish(&subject, outgoing(&body)).await.is_err() {

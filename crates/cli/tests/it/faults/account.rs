@@ -27,6 +27,8 @@ pub(super) struct Account {
     places: HashMap<SpanId, u64>,
     requests: HashSet<SpanId>,
     executions: HashSet<SpanId>,
+    /// What the projector reported of a bus that forgot.
+    incidents: u64,
     receipts: u64,
     functions: HashSet<SpanId>,
     /// Promised, and not yet seen.
@@ -44,6 +46,7 @@ impl Account {
             places: HashMap::new(),
             requests: HashSet::new(),
             executions: HashSet::new(),
+            incidents: 0,
             receipts: 0,
             functions: HashSet::new(),
             waiting: HashMap::new(),
@@ -53,6 +56,10 @@ impl Account {
 
     pub(super) fn spans(&self) -> u64 {
         self.spans
+    }
+
+    pub(super) fn incidents(&self) -> u64 {
+        self.incidents
     }
 
     /// Takes in what was promised.
@@ -120,6 +127,7 @@ impl Account {
                 assert!(self.executions.insert(function), "run twice: {function}");
                 self.executing.remove(&function);
             }
+            ("incident", _) if span.who == "edge:projector" => self.incidents += 1,
             ("marker", _) => self.ended = true,
             ("activity" | "function", _) => {}
             (other, _) => panic!(
@@ -142,10 +150,11 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} receipts, {} spans, {} functions: 0 lost, 0 doubled, 0 gaps",
+            "{} receipts, {} spans, {} functions, {} incidents: 0 lost, 0 doubled, 0 gaps",
             self.receipts,
             self.spans,
-            self.functions.len()
+            self.functions.len(),
+            self.incidents
         )
     }
 }
