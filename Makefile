@@ -1,5 +1,5 @@
 # One-line doors into cargo and xtask. Logic lives there, never here.
-.PHONY: up test check bench faults tamper setup clean
+.PHONY: up test check bench load faults tamper setup clean
 
 # A running system with a worked example; Ctrl-C stops all of it.
 up: setup
@@ -16,6 +16,10 @@ check:
 # One table: measure, the limit beside it, ours, ratio.
 bench: setup
 	@cargo xtask bench
+
+# Load over HTTP and the bus for some minutes: one table, and a failure where a level of service breaks.
+load: setup
+	@cargo xtask load
 
 # Kills, freezes and restarts the parts of the system at random, and counts what was promised.
 faults: setup

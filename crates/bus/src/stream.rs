@@ -36,6 +36,10 @@ const QUARANTINE_WINDOW: Duration = Duration::from_secs(600);
 /// Dead letters kept, the oldest dropped first: each is a small notice about a message which is still on its stream.
 const DEADLETTERS_MAX: i64 = 1_000_000;
 
+/// Consumers of `TIMELINE`: every stream of a reader has one, and the API may be told to have as many. A server from 2.15 on
+/// allows a thousand where a stream names no number.
+const TIMELINE_CONSUMERS_MAX: i32 = 100_000;
+
 /// Whose setting differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -131,6 +135,7 @@ fn wanted(replicas: usize, ingest_bytes_max: i64) -> [Config; 6] {
         Config {
             persist_mode: (replicas == 1).then_some(PersistenceMode::Async),
             deny_delete: true,
+            max_consumers: TIMELINE_CONSUMERS_MAX,
             ..stream(TIMELINE, "sealed spans, in order", &["timeline.*.*.*.*.>"])
         },
         Config {

@@ -6,7 +6,6 @@ use std::sync::{
 };
 
 use logline_projector::Projector;
-use nix::sys::signal::{Signal, raise};
 
 /// Names the step; see [`logline_projector::Step::name`].
 const STOP_AT: &str = "LOGLINE_STOP_AT";
@@ -25,7 +24,7 @@ pub(crate) fn halting(projector: Projector) -> Projector {
     projector.observed(Arc::new(move |step| {
         if step.name() == wanted
             && !was_there.swap(true, Ordering::Relaxed)
-            && let Err(error) = raise(Signal::SIGSTOP)
+            && let Err(error) = logline_stack::freeze_this_process()
         {
             tracing::error!(%error, "the process could not stop itself");
         }

@@ -21,3 +21,4 @@ pub use guard::remove_when_this_process_ends;
 pub use nats::{Nats, NatsConfig, SINGLE_NODE};
 pub use port::{free_port, port_holder};
 pub use postgres::{Postgres, PostgresConfig};
+pub use process::freeze_this_process;

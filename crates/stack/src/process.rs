@@ -439,3 +439,11 @@ fn parent_of(pid: i32) -> Option<i32> {
         .parse()
         .ok()
 }
+
+/// Stops this process in its tracks (`SIGSTOP`) until somebody lets it go on.
+///
+/// # Errors
+/// Where the system does not send the signal.
+pub fn freeze_this_process() -> std::io::Result<()> {
+    nix::sys::signal::raise(Signal::SIGSTOP).map_err(Into::into)
+}

@@ -36,6 +36,22 @@ async fn a_tail_begins_where_it_is_told() {
 }
 
 #[tokio::test]
+async fn more_tails_stand_at_once_than_a_server_allows_by_itself() {
+    let nats = Nats::start().await;
+    let bus = migrated(&nats).await;
+    let mut tails = Vec::new();
+    for _ in 0..1001 {
+        tails.push(bus.tail(vec![], Start::After(0)).await.unwrap());
+    }
+    bus.timeline_append(1, &Chain::new().entries(1))
+        .await
+        .unwrap();
+    for tail in &mut tails {
+        assert_eq!(offsets(tail, 1).await, [1]);
+    }
+}
+
+#[tokio::test]
 async fn a_tail_brings_only_what_its_filters_name() {
     let nats = Nats::start().await;
     let bus = migrated(&nats).await;
