@@ -143,7 +143,10 @@ fn a_lost_bus_is_filled_from_the_ledger() {
     let again = answer(here, &["republish"]);
     let again: Value = serde_json::from_str(&again).unwrap();
     assert_eq!(again["parted_at"], Value::Null, "{again}");
-    assert_eq!(again["spans"], before.len());
+    // The incident that tells of it (LED-17) may be sealed already.
+    let told = again["spans"].as_u64().unwrap();
+    let known = before.len() as u64;
+    assert!((known..=known + 1).contains(&told), "{again}");
     schedule(here, "again");
     executed(here, 2);
     let after = spans(here);
