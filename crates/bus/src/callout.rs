@@ -140,6 +140,7 @@ impl Callout {
             key,
             mut questions,
         } = self;
+        let mut failures = 0;
         loop {
             let taken = questions.by_ref().take_until(shutdown.cancelled());
             answer_all(&bus, &key, taken, &identify).await;
@@ -147,10 +148,14 @@ impl Callout {
                 return;
             }
             questions = match self::questions(&bus).await {
-                Ok(questions) => questions,
+                Ok(questions) => {
+                    failures = 0;
+                    questions
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the server's questions about clients cannot be taken yet");
-                    pause(&bus, 0).await;
+                    failures += 1;
+                    pause(&bus, failures).await;
                     continue;
                 }
             };

@@ -216,10 +216,7 @@ impl Restoring<'_> {
     async fn follow(&mut self, number: u64, sealed: &Sealed) -> Result<Hash, RestoreError> {
         let tenant = &sealed.span.tenant_id;
         if !self.heads.contains_key(tenant) {
-            let mut kept = self.writer.heads(std::slice::from_ref(tenant)).await?;
-            let head = kept
-                .remove(tenant)
-                .unwrap_or_else(|| Head::genesis(&format!("{}/{tenant}", self.log)));
+            let head = head(self.writer, &self.log, tenant).await?;
             self.heads.insert(tenant.clone(), head);
         }
         let Some(head) = self.heads.get_mut(tenant) else {
@@ -342,9 +339,18 @@ async fn parting(
 async fn goes_on(writer: &Writer, sealed: &Sealed) -> Result<bool, logline_ledger::Error> {
     let tenant = &sealed.span.tenant_id;
     let log = writer.log_name().await?;
-    let mut heads = writer.heads(std::slice::from_ref(tenant)).await?;
-    let mut head = heads
-        .remove(tenant)
-        .unwrap_or_else(|| Head::genesis(&format!("{log}/{tenant}")));
+    let mut head = head(writer, &log, tenant).await?;
     Ok(head.follow(sealed).is_ok())
+}
+
+/// The end of a tenant's chain in the ledger.
+async fn head(
+    writer: &Writer,
+    log: &str,
+    tenant: &TenantId,
+) -> Result<Head, logline_ledger::Error> {
+    let mut kept = writer.heads(std::slice::from_ref(tenant)).await?;
+    Ok(kept
+        .remove(tenant)
+        .unwrap_or_else(|| Head::genesis(&format!("{log}/{tenant}"))))
 }

@@ -159,12 +159,6 @@ struct Desk {
 
 impl Desk {
     async fn list(&self, list: &List) -> Result<Exit> {
-        let wanted = |kept: &Kept| {
-            list.tenant
-                .as_ref()
-                .is_none_or(|it| kept.tenant.as_ref() == Some(it))
-                && list.code.is_none_or(|it| kept.code == Some(it))
-        };
         let (mut next, mut left) = (list.after.saturating_add(1), list.limit);
         if self.form == Output::Table {
             output::line(&format!(
@@ -176,7 +170,11 @@ impl Desk {
             let page = self.bus.quarantined(next, PAGE).await?;
             let Some(last) = page.last() else { break };
             next = last.number.saturating_add(1);
-            for kept in page.iter().filter(|kept| wanted(kept)).take(left) {
+            for kept in page
+                .iter()
+                .filter(|kept| is_of(kept, list.tenant.as_ref(), list.code))
+                .take(left)
+            {
                 left = left.saturating_sub(1);
                 match self.form {
                     Output::Json | Output::Ndjson => output::line(&summary(kept).to_string())?,
@@ -311,13 +309,6 @@ impl Desk {
             .checked_div(u32::from(operator.rate))
             .unwrap_or_default();
         let mut tick = tokio::time::interval(period);
-        let is_wanted = |kept: &Kept| {
-            which
-                .tenant
-                .as_ref()
-                .is_none_or(|it| kept.tenant.as_ref() == Some(it))
-                && which.code.is_none_or(|it| kept.code == Some(it))
-        };
         let mut all = true;
         if which.numbers.is_empty() {
             ensure!(
@@ -333,7 +324,10 @@ impl Desk {
                     break;
                 };
                 next = end.saturating_add(1);
-                for kept in page.iter().filter(|it| it.number <= last && is_wanted(it)) {
+                for kept in page
+                    .iter()
+                    .filter(|it| it.number <= last && is_of(it, which.tenant.as_ref(), which.code))
+                {
                     tick.tick().await;
                     all &= act(kept, &principal).await?;
                 }
@@ -447,6 +441,12 @@ impl Desk {
         }
         Ok(true)
     }
+}
+
+/// Whether a message was sent to that tenant and refused with that code, where either is asked for.
+fn is_of(kept: &Kept, tenant: Option<&TenantId>, code: Option<Code>) -> bool {
+    tenant.is_none_or(|it| kept.tenant.as_ref() == Some(it))
+        && code.is_none_or(|it| kept.code == Some(it))
 }
 
 fn summary(kept: &Kept) -> Value {
